@@ -1,0 +1,515 @@
+"""What crosses a process: the confirmed configuration, the launch order, the records, the status and the alerts.
+
+Standard library only. Every class is a frozen dataclass; `codec.py` turns it into JSON and back. All times named `time` are
+seconds since the epoch (wall clock, for people); all durations and `elapsed` are seconds of a monotonic clock.
+A non-finite float is legal in every float field and survives the codec.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+FORMAT = 1
+"""Version of every file of the run folder. A reader refuses a larger one by name."""
+
+Framework = Literal["pytorch", "transformers", "flax"]
+Task = Literal["classification", "regression", "language_modeling", "custom"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The configuration that a person confirms. The keys are the checklist's own, in its order; the rest follows."""
+
+    # Model
+    model_path: str
+    """Path of the Python file that defines the model (relative to the project), or an identifier or folder for Transformers."""
+    framework: Framework
+    """Which adapter trains it; detected from the imports."""
+    # Data
+    train_data: str
+    """Path of the training data (relative to the project), or `build_data` when the model file provides it."""
+    val_data: str
+    """Path of the validation data, `split` (taken from the training data), `build_data`, or `none` (waived by the person)."""
+    batch_size: int
+    """Samples in one forward and backward pass (the micro-batch)."""
+    gradient_accumulation: int
+    """Micro-batches per optimizer step; effective batch = batch_size × gradient_accumulation."""
+    # Optimizer
+    optimizer: Literal["AdamW", "SGD"]
+    """The optimizer by its usual name."""
+    learning_rate: float
+    """Peak learning rate, reached at the end of the warm-up."""
+    weight_decay: float
+    """Decoupled weight decay."""
+    betas: tuple[float, float]
+    """AdamW's β1 and β2; for SGD the first is the momentum."""
+    # Schedule
+    warmup_steps: int
+    """Optimizer steps of linear warm-up from zero to `learning_rate`."""
+    lr_schedule: Literal["cosine", "linear", "constant"]
+    """Shape after the warm-up, down to `min_lr_ratio` × learning_rate at `total_steps`."""
+    total_steps: int
+    """Optimizer steps of the whole run = epochs × steps per epoch."""
+    # Regularization
+    gradient_clip: float
+    """Largest global gradient norm (L2); 0 switches clipping off."""
+    dropout: float | None
+    """Dropout probability set on every dropout layer; null keeps what the model has."""
+    # Checkpointing
+    checkpoint_every: int
+    """Optimizer steps between checkpoints; the last step is always saved."""
+    checkpoint_dir: str
+    """Folder of this run's checkpoints, relative to the project."""
+    # Logging
+    log_every: int
+    """Optimizer steps per record; every step is seen, the record holds the window's mean and extremes."""
+    validate_every: int
+    """Optimizer steps between validations."""
+    logging: tuple[str, ...]
+    """Chosen logging backends, of `file`, `tensorboard`, `wandb`; the local file log is always written."""
+    # Run
+    run_name: str
+    """Name of the run folder below `runs/`."""
+    task: Task
+    """What is learnt, inferred from the target; decides loss and metrics."""
+    epochs: float
+    """Passes over the training data that `total_steps` amounts to."""
+    seed: int = 42
+    """Seed of initialisation, data order and split."""
+    precision: Precision = "fp32"
+    """Number format of forward and backward; parameters stay fp32."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:0`, `mps`."""
+    min_lr_ratio: float = 0.0
+    """Floor of the schedule as a share of the peak rate, in [0, 1)."""
+    model_name: str | None = None
+    """Class or function in the model file; null takes `build_model`, else the only nn.Module defined there."""
+    model_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments for the model's constructor by name; sizes known from the data are filled in where the names say so."""
+    target: str | None = None
+    """Column (or npz array) to predict; null: inferred (`label`, `target`, `y`, …, else the last column)."""
+    val_fraction: float = 0.2
+    """Share of the data held out when `val_data` is `split`."""
+    group_column: str | None = None
+    """Column whose equal values never land on both sides of a split."""
+    missing_values: Literal["error", "drop", "mean"] = "error"
+    """What happens to rows with empty or non-finite cells: refused, left out, or filled with the training part's mean."""
+    scale_inputs: bool = True
+    """Standardise numeric inputs by the training part's mean and deviation (images: divide by 255)."""
+    sequence_length: int = 128
+    """Tokens per row for language modelling."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints kept beside the best one."""
+    early_stopping_patience: int | None = None
+    """Validations without a better value after which the run ends; null: never."""
+    num_threads: int = 0
+    """CPU threads of the training process; 0 leaves the framework's own choice."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Options of one adapter (for example `lora_r` for transformers), validated by that adapter's policy."""
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What was measured about the data and the model before the start, and what the person decided about validation."""
+
+    train_samples: int
+    """Training samples after the split and after dropped rows."""
+    val_samples: int
+    """Validation samples; 0 when waived."""
+    steps_per_epoch: int
+    """Optimizer steps of one pass over the training samples."""
+    parameters: int
+    """Parameters of the model."""
+    trainable_parameters: int
+    """Parameters that get a gradient."""
+    classes: tuple[str, ...] = ()
+    """Class names for classification, in label order."""
+    sample_unit: str = "samples"
+    """What one sample is: `samples` or `sequences`."""
+    fingerprint: str = ""
+    """SHA-256 over the content of every data file."""
+    entry_sha256: str = ""
+    """SHA-256 over the entry file and its local imports."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """`spec.json`: everything the worker needs, resolved; the same for every attempt of a run."""
+
+    config: TrainingConfig
+    """The confirmed configuration."""
+    facts: DataFacts
+    """What was measured; the worker refuses to train when it finds other data."""
+    project_dir: str
+    """Absolute path of the user's project; relative paths of the configuration start here."""
+    run_dir: str
+    """Absolute path of this run's folder."""
+    checkpoint_dir: str
+    """Absolute path of this run's checkpoints."""
+    digest: str
+    """SHA-256 of what the person confirmed."""
+    format: int = FORMAT
+    """Version of the file."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """`attempts/<nnn>/launch.json`: the order to the supervisor for one attempt."""
+
+    attempt: int
+    """1 for the first start, then one more for each resume."""
+    argv: tuple[str, ...]
+    """The worker's command: the user's Python, a script path below `lib/`, the attempt folder."""
+    cwd: str
+    """Working folder of the worker: the project."""
+    env: dict[str, str]
+    """The worker's whole environment (an allow-list of the server's, plus what the configuration names)."""
+    recorder_argv: tuple[str, ...]
+    """The recorder's command (the server's Python); empty when only the stream is wanted."""
+    resume_from: str | None = None
+    """Absolute path of the verified checkpoint to continue from; null starts from step 0."""
+    resume_step: int = 0
+    """Step of that checkpoint. Records of earlier attempts beyond it are superseded."""
+    grace_seconds: float = 60.0
+    """Seconds between the request to stop and SIGTERM; SIGKILL follows after a sixth of it, at least 5 s."""
+    format: int = FORMAT
+    """Version of the file."""
+
+
+# --- records: one JSON line each in attempts/<nnn>/stream.jsonl, written by the worker's rank 0 alone -----------------
+
+
+@dataclass(frozen=True)
+class Started:
+    """The adapter is ready: model built, data read, checkpoint loaded; the first step follows."""
+
+    kind: ClassVar[str] = "started"
+    time: float
+    elapsed: float
+    """Seconds since the worker started."""
+    framework: str
+    device: str
+    """Device as used, for example `cpu` or `cuda:0 (NVIDIA H200)`."""
+    precision: str
+    total_steps: int
+    steps_per_epoch: int
+    train_samples: int
+    val_samples: int
+    parameters: int
+    step: int = 0
+    """Step continued from; 0 at the first attempt."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """A window of `steps` optimizer steps that ends at `step`. Every step of the window is in its figures."""
+
+    kind: ClassVar[str] = "train"
+    time: float
+    elapsed: float
+    step: int
+    """Last optimizer step of the window, counted from 1."""
+    epoch: float
+    """Passes over the training data so far."""
+    samples: int
+    """Training samples seen since step 0."""
+    loss: float
+    """Mean loss of the window's finite steps, weighted by samples; NaN when no step was finite."""
+    loss_max: float
+    """Largest finite per-step loss of the window."""
+    loss_min: float
+    """Smallest finite per-step loss of the window."""
+    grad_norm: float | None
+    """Mean global L2 gradient norm before clipping, over the finite steps."""
+    grad_norm_max: float | None
+    """Largest finite gradient norm of the window."""
+    learning_rate: float
+    """Learning rate used at `step`."""
+    samples_per_second: float
+    """Samples of the window over its seconds of training (validation and saving left out)."""
+    steps: int = 1
+    """Optimizer steps in the window."""
+    window_samples: int = 0
+    """Samples in the window."""
+    nonfinite: int = 0
+    """Steps of the window whose loss or gradient norm was not finite."""
+    nonfinite_step: int | None = None
+    """First such step."""
+    nonfinite_what: str | None = None
+    """`loss` or `grad_norm` at that step."""
+    skipped: int = 0
+    """Steps of the window whose update was left out (loss scaler, or a non-finite gradient)."""
+    loss_max_step: int | None = None
+    """Step of `loss_max`."""
+    grad_norm_max_step: int | None = None
+    """Step of `grad_norm_max`."""
+    data_seconds: float = 0.0
+    """Seconds of the window spent waiting for data."""
+    worst_samples: tuple[int, ...] = ()
+    """Indices (rows of the training data) of the batch at `nonfinite_step`, else at `loss_max_step`; capped, may be empty."""
+
+
+@dataclass(frozen=True)
+class Eval:
+    """One validation of the whole validation set."""
+
+    kind: ClassVar[str] = "eval"
+    time: float
+    elapsed: float
+    step: int
+    loss: float
+    """Mean validation loss, weighted by samples."""
+    metrics: dict[str, float]
+    """Further metrics by name, for example `accuracy` in [0, 1]."""
+    samples: int
+    """Validation samples."""
+    seconds: float
+    loss_sem: float | None = None
+    """Standard error of the mean loss over samples, where known."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint is complete on disk: manifest written, folder renamed into place."""
+
+    kind: ClassVar[str] = "checkpoint"
+    time: float
+    elapsed: float
+    step: int
+    path: str
+    """Folder, relative to the project."""
+    bytes: int
+    seconds: float
+    """Seconds from snapshot to rename."""
+    stall_seconds: float
+    """Seconds for which the training step waited."""
+    best: bool = False
+    """Whether it is the best so far by validation loss (by train loss when validation was waived)."""
+    eval_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    """Older checkpoints deleted after this one was verified, relative to the project."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The worker enters a phase: `import`, `data`, `model`, `resume`, `train`, `eval`, `save`, `finish`."""
+
+    kind: ClassVar[str] = "phase"
+    time: float
+    elapsed: float
+    phase: str
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact worth telling that is no number of the curve: rows dropped, class weights, precision fallen back, …"""
+
+    kind: ClassVar[str] = "note"
+    time: float
+    elapsed: float
+    step: int
+    message: str
+    level: Literal["info", "warning"] = "info"
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Machine-readable part, for rules and the report (for example `update_ratio` per layer group)."""
+
+
+@dataclass(frozen=True)
+class Ack:
+    """The worker has obeyed a control file."""
+
+    kind: ClassVar[str] = "ack"
+    time: float
+    elapsed: float
+    step: int
+    control: str
+    """Name of the control file."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The worker's own account of why it cannot go on; followed by its exit with code 1."""
+
+    kind: ClassVar[str] = "failure"
+    time: float
+    elapsed: float
+    step: int
+    cause: str
+    """A key of `states.CAUSES`: `exception`, `oom`, `disk_full`, …"""
+    error: str
+    """Exception type."""
+    message: str
+    way_out: str
+    where: str
+    """`file:line` of the innermost frame in the user's own code, else of ours."""
+    traceback: str
+    """Trimmed to the user's frames, capped at 4,000 characters."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The worker's last record. Without it no run has succeeded, whatever the exit code."""
+
+    kind: ClassVar[str] = "finished"
+    time: float
+    elapsed: float
+    step: int
+    reason: str
+    """`completed`, `early_stopping`, `user`, `supervisor_gone`, `rule`."""
+    train_seconds: float
+    """Seconds of training in this attempt, validation and saving included."""
+    samples: int
+    """Training samples seen since step 0."""
+
+
+Record = Started | Train | Eval | Checkpoint | Phase | Note | Ack | Failure | Finished
+RECORDS: dict[str, type] = {
+    cls.kind: cls for cls in (Started, Train, Eval, Checkpoint, Phase, Note, Ack, Failure, Finished)
+}
+
+
+# --- what the supervisor says ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One episode of one rule. `alerts.jsonl` holds an entry when it opens, when it worsens, and when it clears."""
+
+    rule: str
+    severity: Literal["info", "warning", "critical"]
+    first_step: int
+    last_step: int
+    message: str
+    """What was seen, in numbers."""
+    meaning: str
+    """What it usually means."""
+    advice: str
+    """What to do."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """The numbers behind the message."""
+    time: float = 0.0
+    """When it was raised."""
+    open: bool = True
+    """False once the episode is over."""
+    samples: tuple[int, ...] = ()
+    """Indices of the training rows concerned, where the record names them."""
+
+
+@dataclass(frozen=True)
+class RulePlan:
+    """What a rule may know beforehand from the confirmed plan; every field may be unknown for a foreign log."""
+
+    total_steps: int | None = None
+    warmup_steps: int | None = None
+    lr_schedule: str | None = None
+    peak_learning_rate: float | None = None
+    min_lr_ratio: float | None = None
+    steps_per_epoch: int | None = None
+    classes: int | None = None
+    has_validation: bool | None = None
+    gradient_clip: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Thresholds that the person set, by `rule.setting` (for example `loss_spike.ratio`)."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best validation so far."""
+
+    step: int
+    value: float
+    metric: str
+    """`eval/loss`, or `train/loss` when validation was waived."""
+    path: str | None = None
+    """Its checkpoint, relative to the project, when it still exists."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process that cannot be confused with a later one of the same pid."""
+
+    pid: int
+    start_ticks: int
+    """Field 22 of /proc/<pid>/stat; 0 where the system has none."""
+    boot_id: str
+    """/proc/sys/kernel/random/boot_id; empty where the system has none."""
+    token: str
+    """Random, in the process's environment as STATIONMASTER_TOKEN."""
+
+
+@dataclass(frozen=True)
+class LoggerState:
+    """One logger of the recorder."""
+
+    name: str
+    where: str
+    """Path relative to the run folder, or a URL."""
+    state: Literal["ok", "degraded", "off"] = "ok"
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """`status.json`: the newest state, small and constant in size, replaced atomically by the supervisor."""
+
+    run: str
+    attempt: int
+    state: str
+    """A key of `states.MOVES`; a reader may derive `lost`."""
+    revision: int
+    """Grows with every replacement; the cursor of `poll_status`."""
+    updated: float
+    """Wall clock of this replacement."""
+    started: float
+    """Wall clock of the attempt's start."""
+    ended: float | None = None
+    cause: str | None = None
+    """A key of `states.CAUSES` once the state is final or stopping."""
+    message: str = ""
+    """One sentence of evidence for the cause; text of the user's code in it is untrusted."""
+    way_out: str = ""
+    where: str = ""
+    """`file:line` for an exception."""
+    phase: str = ""
+    step: int = 0
+    total_steps: int = 0
+    epoch: float = 0.0
+    samples: int = 0
+    loss: float | None = None
+    """Mean of the newest window."""
+    loss_average: float | None = None
+    """Moving average: exponential over steps, weighted by samples, half-life of 50 steps, finite values only."""
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    samples_per_second: float | None = None
+    """Of the newest records, smoothed."""
+    eta_seconds: float | None = None
+    """Estimated seconds until the end, validation and saving included."""
+    elapsed: float = 0.0
+    """Seconds of all attempts so far."""
+    eval: Eval | None = None
+    """Newest validation."""
+    best: Best | None = None
+    checkpoint: Checkpoint | None = None
+    """Newest complete checkpoint."""
+    resumed_from: int = 0
+    """Step this attempt continued from."""
+    alerts_open: tuple[Alert, ...] = ()
+    """At most five, the worst first."""
+    alerts_total: int = 0
+    """Episodes so far in all attempts, info included."""
+    not_checked: dict[str, str] = field(default_factory=dict)
+    """Rule → why it could not judge."""
+    curve: tuple[tuple[int, float], ...] = ()
+    """At most 64 points (step, train loss), evenly thinned over the whole run."""
+    eval_curve: tuple[tuple[int, float], ...] = ()
+    """At most 64 points (step, validation loss)."""
+    loggers: tuple[LoggerState, ...] = ()
+    device: str = ""
+    worker: Identity | None = None
+    supervisor: Identity | None = None
+    format: int = FORMAT

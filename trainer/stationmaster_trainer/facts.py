@@ -1,0 +1,153 @@
+"""What `measure.py` finds in the user's own Python before a run, and what it is asked: requests and answers, frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a check saw before the start. `error` refuses the start; `warning` is shown and must be confirmed with the rest."""
+
+    check: str
+    """Name of the check, for example `overlap`."""
+    severity: Literal["info", "warning", "error"]
+    message: str
+    """What was seen, in numbers."""
+    advice: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    name: str
+    dtype: str
+    """`number`, `text`, `boolean`, `date`, `list`, `image`."""
+    missing: int = 0
+    """Empty or non-finite cells."""
+    unique: int | None = None
+    """Different values, counted up to 1,000; null beyond."""
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One data file or folder."""
+
+    path: str
+    """Relative to the project."""
+    format: str
+    """`csv`, `tsv`, `parquet`, `jsonl`, `npz`, `images`, `text`."""
+    rows: int
+    bytes: int
+    columns: tuple[ColumnFacts, ...] = ()
+    """Columns of a table; arrays of an npz."""
+    target: str | None = None
+    """The column taken for the target, where one is recognised."""
+    target_why: str = ""
+    task: str | None = None
+    task_why: str = ""
+    classes: dict[str, int] = field(default_factory=dict)
+    """Class → rows, for classification; at most 100 entries."""
+    shape: tuple[int, ...] = ()
+    """Shape of one sample, for images and arrays."""
+    problem: str = ""
+    """Why it cannot be used, when it cannot."""
+
+
+@dataclass(frozen=True)
+class EnvironmentFacts:
+    """The Python that will train."""
+
+    python: str
+    """Path of the interpreter."""
+    version: str
+    packages: dict[str, str]
+    """Package → installed version, of those that matter for training."""
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """The validation decision, carried out and counted."""
+
+    method: str
+    """In words: `80/20 split, seed 42, stratified by label`, `file data/val.csv`, `none (waived)`."""
+    task: str
+    task_why: str
+    target: str | None
+    train_samples: int
+    val_samples: int
+    dropped: int = 0
+    """Rows left out because of missing values."""
+    classes: tuple[str, ...] = ()
+    train_counts: dict[str, int] = field(default_factory=dict)
+    val_counts: dict[str, int] = field(default_factory=dict)
+    overlap: int = 0
+    """Validation samples whose content (inputs and target, by hash) also stands in the training part."""
+    sample_shape: tuple[int, ...] = ()
+    fingerprint: str = ""
+    """SHA-256 over the content of every data file."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The user's model, built with the real data's sizes and fed one real batch (forward, loss, backward)."""
+
+    model_name: str
+    model_args: dict[str, Any]
+    """What it was constructed with, filled-in sizes included."""
+    parameters: int
+    trainable_parameters: int
+    device: str
+    precisions: tuple[str, ...]
+    """Number formats that the device does well, best first."""
+    initial_loss: float | None = None
+    expected_loss: float | None = None
+    """ln(classes) for classification, ln(vocabulary) for language modelling."""
+    output_shape: tuple[int, ...] = ()
+    parameter_bytes: int = 0
+    free_memory_bytes: int | None = None
+    """Of the device that will train."""
+    seconds_per_batch: float | None = None
+    """Forward and backward of the second batch of `batch_size`."""
+    dropout_layers: int = 0
+    entry_sha256: str = ""
+    """SHA-256 over the entry file and its local imports."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the server asks of the user's Python."""
+
+    what: Literal["environment", "data", "split", "model"]
+    project_dir: str
+    files: tuple[str, ...] = ()
+    """For `data`: the files to look at, relative to the project."""
+    config: dict[str, Any] = field(default_factory=dict)
+    """For `split` and `model`: what is known of the TrainingConfig so far, by its keys."""
+    packages: tuple[str, ...] = ()
+    """For `environment`."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The measured facts, or the error; exactly one of them is set."""
+
+    environment: EnvironmentFacts | None = None
+    data: tuple[FileFacts, ...] | None = None
+    split: SplitFacts | None = None
+    model: ModelFacts | None = None
+    error: str = ""
+    """Kind of error: a class name of `errors.py`, else `Bug`."""
+    message: str = ""
+    way_out: str = ""
+    where: str = ""
+    """`file:line` in the user's code."""
+    traceback: str = ""
+    """Trimmed to the user's frames; untrusted text."""
+    seconds: float = 0.0

@@ -1,0 +1,178 @@
+"""The one place that knows every file name of a run folder, and how a file there is replaced. Who writes what: trainer/README.md."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+RUNS = "runs"
+"""Folder of all runs, below the project."""
+
+
+@dataclass(frozen=True)
+class AttemptDir:
+    """`attempts/<nnn>/`: one start or resume of a run."""
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        return int(self.path.name)
+
+    @property
+    def launch(self) -> Path:
+        return self.path / "launch.json"
+
+    @property
+    def environment(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def control(self) -> Path:
+        return self.path / "control"
+
+    @property
+    def stream(self) -> Path:
+        return self.path / "stream.jsonl"
+
+    @property
+    def alerts(self) -> Path:
+        return self.path / "alerts.jsonl"
+
+    @property
+    def final(self) -> Path:
+        """The attempt's last status, written once by its supervisor."""
+        return self.path / "final.json"
+
+    @property
+    def worker_log(self) -> Path:
+        return self.path / "worker.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.path / "supervisor.log"
+
+    @property
+    def recorder_log(self) -> Path:
+        return self.path / "recorder.log"
+
+    @property
+    def stacks(self) -> Path:
+        """Stack dumps of the worker (faulthandler), appended on SIGUSR1."""
+        return self.path / "stacks.txt"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """`<project>/runs/<run_name>/`."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def checklist(self) -> Path:
+        return self.path / "checklist.json"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "supervisor.lock"
+
+    @property
+    def lib(self) -> Path:
+        return self.path / "lib"
+
+    @property
+    def metrics_csv(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def metrics_jsonl(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def wandb(self) -> Path:
+        return self.path / "wandb"
+
+    @property
+    def recorder(self) -> Path:
+        """The recorder's cursor: per logger, attempt and byte offset written so far, and its state."""
+        return self.path / "recorder.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.md"
+
+    def attempt(self, number: int) -> AttemptDir:
+        return AttemptDir(self.path / "attempts" / f"{number:03d}")
+
+    def attempts(self) -> list[AttemptDir]:
+        """Every attempt, oldest first."""
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.path / "attempts") if entry.name.isdigit())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [AttemptDir(self.path / "attempts" / name) for name in names]
+
+
+def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replaces a file as a whole: temporary file beside it, fsync, rename, fsync of the folder. Readers see old or new, never half."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+    sync_folder(path.parent)
+
+
+def create(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Writes a file that must not exist yet (FileExistsError), fsynced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """fsync of a folder, so that a rename in it survives a power loss; silently nothing where folders cannot be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except (OSError, AttributeError):
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
