@@ -96,7 +96,9 @@ def _converter(hint: Any) -> Converter:
         inner = [_converter(arg) for arg in args if arg is not type(None)]
         return lambda value, where: None if value is None else _first(inner, value, where)
     if origin is typing.Literal:
-        return lambda value, where: value if value in args else _fail(where, value, "one of " + ", ".join(map(repr, args)))
+        return lambda value, where: (
+            value if value in args else _fail(where, value, "one of " + ", ".join(map(repr, args)))
+        )
     if origin is tuple:
         return _tuple_converter(args)
     if origin is dict:
@@ -136,7 +138,9 @@ def _tuple_converter(args: tuple[Any, ...]) -> Converter:
         item = _converter(args[0])
 
         def many(value: Any, where: str) -> tuple[Any, ...]:
-            return tuple(item(part, where) for part in value) if isinstance(value, list) else _fail(where, value, "a list")
+            return (
+                tuple(item(part, where) for part in value) if isinstance(value, list) else _fail(where, value, "a list")
+            )
 
         return many
     items = [_converter(arg) for arg in args]
@@ -167,7 +171,9 @@ def _dataclass_converter(cls: type) -> Converter:
             _fail(where, value, "an object")
         version = value.get("format", contract.FORMAT)
         if isinstance(version, int) and version > contract.FORMAT:
-            raise FormatError(f"{where} has format {version}, this program reads up to {contract.FORMAT}", "Update stationmaster.")
+            raise FormatError(
+                f"{where} has format {version}, this program reads up to {contract.FORMAT}", "Update stationmaster."
+            )
         found: dict[str, Any] = {}
         for name, item, required in fields:
             if name in value:

@@ -1,0 +1,57 @@
+"""What a tool gives back: one short text for the model, the same facts as structured content, and errors in their exact words."""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from typing import Any
+
+from mcp_types import CallToolResult, TextContent
+from pydantic import ValidationError
+
+from stationmaster_trainer.codec import to_plain
+from stationmaster_trainer.errors import StationmasterError
+
+MAX_UNTRUSTED = 2000
+"""Characters of foreign text (logs, exceptions, cells) in one answer."""
+
+
+def answer(text: str, **facts: Any) -> CallToolResult:
+    """A tool's result: the text first, the facts under the names that clients rely on (`plan`, `digest`, `run`, `state`, …)."""
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=to_plain(facts))
+
+
+def refusal(error: StationmasterError) -> CallToolResult:
+    """An error result with the error's own words and nothing around them."""
+    facts = {"error": type(error).__name__, "message": error.message, "way_out": error.way_out}
+    return CallToolResult(content=[TextContent(type="text", text=str(error))], structured_content=facts, is_error=True)
+
+
+def wrong_arguments(tool: str, error: ValidationError, known: list[str]) -> CallToolResult:
+    """Each rejected argument with what is allowed, one a line, the value left out (it is the caller's own)."""
+    lines = [f"{tool}: " + "; ".join(_one(detail) for detail in error.errors()[:5]) + "."]
+    lines.append(f"Arguments of {tool}: {', '.join(known)}.")
+    return CallToolResult(content=[TextContent(type="text", text="\n".join(lines))], is_error=True)
+
+
+def unknown_arguments(tool: str, unknown: list[str], known: list[str]) -> CallToolResult:
+    """Names that the tool does not have; the protocol would drop them silently."""
+    text = f"{tool} has no argument {', '.join(map(repr, unknown))}. Its arguments: {', '.join(known)}."
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def clean(text: str, limit: int = MAX_UNTRUSTED) -> str:
+    """Foreign text made harmless to show: control, ANSI, bidirectional and zero-width characters out, length capped."""
+    kept = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def fence(text: str, label: str, limit: int = MAX_UNTRUSTED) -> str:
+    """Foreign text between random boundaries, labelled as data and not instructions."""
+    mark = secrets.token_hex(4)
+    return f"[{label}, untrusted text {mark}]\n{clean(text, limit)}\n[end {mark}]"
+
+
+def _one(detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"]) or "arguments"
+    return f"{place}: {detail['msg']}"
