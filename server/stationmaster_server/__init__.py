@@ -1,3 +1,4 @@
-"""The MCP server of stationmaster: gates, starts, watches and explains training runs. It never imports torch, jax or numpy."""
+"""The MCP server of stationmaster: gates, starts, watches and explains training runs. It never imports torch,
+jax or numpy."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,5 @@
-"""What a tool gives back: one short text for the model, the same facts as structured content, and errors in their exact words."""
+"""What a tool gives back: one short text for the model, the same facts as structured content, and errors in
+their exact words."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ MAX_UNTRUSTED = 2000
 
 
 def answer(text: str, **facts: Any) -> CallToolResult:
-    """A tool's result: the text first, the facts under the names that clients rely on (`plan`, `digest`, `run`, `state`, …)."""
+    """A tool's result: the text first, the facts under the names that clients rely on (`plan`, `digest`, `run`,
+    `state`, …)."""
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=to_plain(facts))
 
 

@@ -1,4 +1,5 @@
-"""The `stationmaster` command: finds the commands by their file names; an error is one sentence and a way out, exit code 2."""
+"""The `stationmaster` command: finds the commands by their file names; an error is one sentence and a way out,
+exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where the server may look: every project lies inside one of the roots it was started with; the model never names a root."""
+"""Where the server may look: every project lies inside one of the roots it was started with; the model never
+names a root."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Roots:
         return cls(paths)
 
     def project(self, project_dir: str) -> Path:
-        """The resolved project folder. RunError when it does not exist or lies outside the roots, symbolic links followed."""
+        """The resolved project folder. RunError when it does not exist or lies outside the roots, symbolic links
+        followed."""
         if "\0" in project_dir:
             raise RunError("project_dir holds a NUL character.", "Give the path of an existing folder.")
         path = Path(project_dir).expanduser()

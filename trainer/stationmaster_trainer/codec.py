@@ -1,4 +1,5 @@
-"""Dataclasses of the contract to JSON and back, with non-finite numbers kept (as the strings NaN, Infinity, -Infinity)."""
+"""Dataclasses of the contract to JSON and back, with non-finite numbers kept (as the strings NaN, Infinity,
+-Infinity)."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def loads(cls: type[T], text: str | bytes, source: str = "") -> T:
 
 
 def record(text: str | bytes, source: str = "stream.jsonl") -> contract.Record | None:
-    """Parses one line of a stream; None for an unknown kind (a newer writer). Raises FormatError for anything else unreadable."""
+    """Parses one line of a stream; None for an unknown kind (a newer writer). Raises FormatError for anything
+    else unreadable."""
     if len(text) > MAX_LINE:
         raise FormatError(f"{source}: a line of {len(text)} bytes is longer than any record")
     try:

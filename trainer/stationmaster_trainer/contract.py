@@ -1,6 +1,7 @@
 """What crosses a process: the confirmed configuration, the launch order, the records, the status and the alerts.
 
-Standard library only. Every class is a frozen dataclass; `codec.py` turns it into JSON and back. All times named `time` are
+Standard library only. Every class is a frozen dataclass; `codec.py` turns it into JSON and back. All times named
+`time` are
 seconds since the epoch (wall clock, for people); all durations and `elapsed` are seconds of a monotonic clock.
 A non-finite float is legal in every float field and survives the codec.
 """
@@ -24,14 +25,16 @@ class TrainingConfig:
 
     # Model
     model_path: str
-    """Path of the Python file that defines the model (relative to the project), or an identifier or folder for Transformers."""
+    """Path of the Python file that defines the model (relative to the project), or an identifier or folder for
+    Transformers."""
     framework: Framework
     """Which adapter trains it; detected from the imports."""
     # Data
     train_data: str
     """Path of the training data (relative to the project), or `build_data` when the model file provides it."""
     val_data: str
-    """Path of the validation data, `split` (taken from the training data), `build_data`, or `none` (waived by the person)."""
+    """Path of the validation data, `split` (taken from the training data), `build_data`, or `none` (waived by
+    the person)."""
     batch_size: int
     """Samples in one forward and backward pass (the micro-batch)."""
     gradient_accumulation: int
@@ -95,7 +98,8 @@ class TrainingConfig:
     group_column: str | None = None
     """Column whose equal values never land on both sides of a split."""
     missing_values: Literal["error", "drop", "mean"] = "error"
-    """What happens to rows with empty or non-finite cells: refused, left out, or filled with the training part's mean."""
+    """What happens to rows with empty or non-finite cells: refused, left out, or filled with the training part's
+    mean."""
     scale_inputs: bool = True
     """Standardise numeric inputs by the training part's mean and deviation (images: divide by 255)."""
     sequence_length: int = 128
@@ -178,7 +182,7 @@ class Launch:
     """Version of the file."""
 
 
-# --- records: one JSON line each in attempts/<nnn>/stream.jsonl, written by the worker's rank 0 alone -----------------
+# --- records: one JSON line each in attempts/<nnn>/stream.jsonl, written by the worker's rank 0 alone ---
 
 
 @dataclass(frozen=True)
@@ -248,7 +252,8 @@ class Train:
     data_seconds: float = 0.0
     """Seconds of the window spent waiting for data."""
     worst_samples: tuple[int, ...] = ()
-    """Indices (rows of the training data) of the batch at `nonfinite_step`, else at `loss_max_step`; capped, may be empty."""
+    """Indices (rows of the training data) of the batch at `nonfinite_step`, else at `loss_max_step`; capped, may
+    be empty."""
 
 
 @dataclass(frozen=True)
@@ -372,7 +377,7 @@ RECORDS: dict[str, type] = {
 }
 
 
-# --- what the supervisor says ------------------------------------------------------------------------------------------
+# --- what the supervisor says ---
 
 
 @dataclass(frozen=True)

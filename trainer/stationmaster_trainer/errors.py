@@ -11,7 +11,8 @@
     ├── FormatError       a file of ours that cannot be read: torn, damaged, of a newer version
     └── PluginError       an unknown framework, logger, rule, reader or launcher, or a missing package
 
-Not covered: bugs. An exception of another type is a defect of ours or of the user's code, and is reported with its place.
+Not covered: bugs. An exception of another type is a defect of ours or of the user's code, and is reported with
+its place.
 """
 
 from __future__ import annotations

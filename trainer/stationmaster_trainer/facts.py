@@ -1,4 +1,5 @@
-"""What `measure.py` finds in the user's own Python before a run, and what it is asked: requests and answers, frozen dataclasses."""
+"""What `measure.py` finds in the user's own Python before a run, and what it is asked: requests and answers,
+frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """Something a check saw before the start. `error` refuses the start; `warning` is shown and must be confirmed with the rest."""
+    """Something a check saw before the start. `error` refuses the start; `warning` is shown and must be
+    confirmed with the rest."""
 
     check: str
     """Name of the check, for example `overlap`."""

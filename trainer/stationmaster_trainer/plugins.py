@@ -1,4 +1,5 @@
-"""The file name is the registration: `find("loggers", "csv")` imports `loggers/csv.py`; an unknown name lists the known ones."""
+"""The file name is the registration: `find("loggers", "csv")` imports `loggers/csv.py`; an unknown name lists
+the known ones."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ def known(kind: str) -> list[str]:
 
 
 def find(kind: str, name: str) -> ModuleType:
-    """Imports the plug-in's module. Raises PluginError for an unknown name, or when a package that it needs is missing."""
+    """Imports the plug-in's module. Raises PluginError for an unknown name, or when a package that it needs is
+    missing."""
     if name not in known(kind):
         raise PluginError(f"unknown {kind.rstrip('s')} {name!r}.", f"Known: {', '.join(known(kind))}.")
     try:

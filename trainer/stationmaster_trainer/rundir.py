@@ -1,4 +1,5 @@
-"""The one place that knows every file name of a run folder, and how a file there is replaced. Who writes what: trainer/README.md."""
+"""The one place that knows every file name of a run folder, and how a file there is replaced. Who writes what:
+trainer/README.md."""
 
 from __future__ import annotations
 
@@ -136,7 +137,8 @@ class RunDir:
 
 
 def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replaces a file as a whole: temporary file beside it, fsync, rename, fsync of the folder. Readers see old or new, never half."""
+    """Replaces a file as a whole: temporary file beside it, fsync, rename, fsync of the folder. Readers see old
+    or new, never half."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -165,7 +167,8 @@ def create(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """fsync of a folder, so that a rename in it survives a power loss; silently nothing where folders cannot be opened."""
+    """fsync of a folder, so that a rename in it survives a power loss; silently nothing where folders cannot be
+    opened."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except (OSError, AttributeError):

@@ -1,4 +1,5 @@
-"""The learning-rate schedule as a pure function of the step: linear warm-up, then cosine, linear or constant down to a floor."""
+"""The learning-rate schedule as a pure function of the step: linear warm-up, then cosine, linear or constant
+down to a floor."""
 
 from __future__ import annotations
 
@@ -10,8 +11,10 @@ def learning_rate_at(
 ) -> float:
     """Learning rate of optimizer step `step`, counted from 1 (the first update) to `total_steps` (the last).
 
-    Warm-up: peak · step / warmup_steps. After it the share s of the remaining steps that are done runs from 0 to 1 and the
-    rate is peak · (min_ratio + (1 − min_ratio) · f(s)) with f(s) = (1 + cos πs)/2 (SGDR, Loshchilov & Hutter 2017, eq. 5,
+    Warm-up: peak · step / warmup_steps. After it the share s of the remaining steps that are done runs from 0 to
+    1 and the
+    rate is peak · (min_ratio + (1 − min_ratio) · f(s)) with f(s) = (1 + cos πs)/2 (SGDR, Loshchilov & Hutter
+    2017, eq. 5,
     one cycle), 1 − s, or 1. As in the usual implementations the very last step still has a positive rate: s counts the
     updates done before this one.
     """

@@ -1,4 +1,5 @@
-"""The states of a run, the moves between them, and the causes of an end. `lost` is never written, only derived by a reader."""
+"""The states of a run, the moves between them, and the causes of an end. `lost` is never written, only derived
+by a reader."""
 
 from __future__ import annotations
 
