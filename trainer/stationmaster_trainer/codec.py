@@ -58,7 +58,7 @@ def from_plain(cls: type[T], plain: Any, source: str = "") -> T:
 
     Raises FormatError that names `source`, the field and the value.
     """
-    value = _converter(cls)(plain, source or cls.__name__)
+    value = _converter(typing.cast(typing.Hashable, cls))(plain, source or cls.__name__)
     return typing.cast(T, value)
 
 
