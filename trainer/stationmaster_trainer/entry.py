@@ -1,0 +1,105 @@
+"""The user's model file and the local files it imports, found without running them, and the hash over them.
+
+Standard library only: server and trainer compute the same hash, which an approval is bound to. Not covered: imports by
+a computed name, and installed packages.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from pathlib import Path
+
+from .errors import ModelError
+
+
+def resolve(model_path: str, project_dir: Path) -> Path:
+    """The entry file as an absolute path. Raises ModelError when it is missing, outside the project or no Python file."""
+    path = (project_dir / model_path).resolve()
+    if not path.is_relative_to(project_dir.resolve()):
+        raise ModelError(
+            f"the model file {model_path!r} lies outside the project {project_dir}.", "Copy it into the project."
+        )
+    if not path.exists():
+        raise ModelError(
+            f"the model file {model_path!r} does not exist in {project_dir}.",
+            "Name the Python file that defines the model.",
+        )
+    if not path.is_file() or path.suffix != ".py":
+        raise ModelError(
+            f"{model_path!r} is not a Python file.",
+            "model_path names a .py file that defines an nn.Module or build_model().",
+        )
+    return path
+
+
+def local_files(entry: Path, project_dir: Path) -> list[Path]:
+    """The entry file, then every project file that it imports, directly or through others, sorted; absolute."""
+    root = project_dir.resolve()
+    found, queue = {entry.resolve()}, [entry.resolve()]
+    while queue:
+        path = queue.pop()
+        for other in _imports(path, (entry.resolve().parent, root)):
+            if other not in found and other.is_relative_to(root):
+                found.add(other)
+                queue.append(other)
+    return [entry.resolve(), *sorted(found - {entry.resolve()})]
+
+
+def entry_sha256(entry: Path, project_dir: Path) -> str:
+    """SHA-256 over the names and contents of `local_files`. Raises ModelError when one cannot be read."""
+    digest = hashlib.sha256()
+    root = project_dir.resolve()
+    for path in local_files(entry, project_dir):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+        name = path.relative_to(root) if path.is_relative_to(root) else path
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _imports(path: Path, roots: tuple[Path, ...]) -> set[Path]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return set()
+    found: set[Path] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found |= _module_files(alias.name, roots)
+        elif isinstance(node, ast.ImportFrom):
+            found |= _from_files(node, path, roots)
+    return found
+
+
+def _from_files(node: ast.ImportFrom, path: Path, roots: tuple[Path, ...]) -> set[Path]:
+    if node.level:
+        base = path.parent
+        for _ in range(node.level - 1):
+            base = base.parent
+        roots = (base,)
+    module = node.module or ""
+    found = _module_files(module, roots) if module else set()
+    for alias in node.names:  # `from package import module`
+        found |= _module_files(f"{module}.{alias.name}" if module else alias.name, roots)
+    return found
+
+
+def _module_files(name: str, roots: tuple[Path, ...]) -> set[Path]:
+    """Files that importing the dotted `name` runs, below the first root that has its first part."""
+    parts = name.split(".")
+    for root in roots:
+        found: set[Path] = set()
+        folder = root
+        for part in parts:
+            for candidate in (folder / f"{part}.py", folder / part / "__init__.py"):
+                if candidate.is_file():
+                    found.add(candidate.resolve())
+            folder = folder / part
+        if found or folder.is_dir():
+            return found
+    return set()
