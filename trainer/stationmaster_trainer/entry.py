@@ -14,7 +14,7 @@ from .errors import ModelError
 
 
 def resolve(model_path: str, project_dir: Path) -> Path:
-    """The entry file as an absolute path. Raises ModelError when it is missing, outside the project or no Python file."""
+    """The entry file as an absolute path. ModelError when it is missing, outside the project or no Python file."""
     path = (project_dir / model_path).resolve()
     if not path.is_relative_to(project_dir.resolve()):
         raise ModelError(
