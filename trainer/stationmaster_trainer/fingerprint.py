@@ -15,8 +15,8 @@ CHUNK = 1 << 20
 def fingerprint(paths: Iterable[Path]) -> str:
     """SHA-256 over the content of every data file, in hex. A folder counts with all its files and their relative names.
 
-    The order of `paths` counts (training data before validation data); their own names do not, so that a project may be moved.
-    Hidden files and folders are left out, as the readers leave them out. DataError names a file that cannot be read.
+    The order of `paths` counts (training data before validation data); their own names do not, so that a project may
+    be moved. Hidden files and folders are left out, as the readers leave them out. DataError names a file that cannot be read.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -28,7 +28,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def signature(paths: Iterable[Path]) -> str:
-    """Hash over names, sizes, inodes and times instead of content: equal means unchanged, different means look at the content.
+    """Hash over names, sizes, inodes and times instead of content: equal means unchanged, different: look at the content.
 
     The change time cannot be set back by ordinary means, so that an edit which restores size and date is still seen.
     """
@@ -55,6 +55,8 @@ def members(path: Path) -> list[tuple[str, Path]]:
 
 def _file(path: Path) -> bytes:
     digest = hashlib.sha256()
+    if path.exists() and not path.is_file():  # a FIFO would be waited for without end
+        raise DataError(f"{path} is neither a file nor a folder.", "Give a data file or a folder of them.")
     try:
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
