@@ -16,7 +16,7 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """SHA-256 over the content of every data file, in hex. A folder counts with all its files and their relative names.
 
     The order of `paths` counts (training data before validation data); their own names do not, so that a project may
-    be moved. Hidden files and folders are left out, as the readers leave them out. DataError names a file that cannot be read.
+    be moved. Hidden files and folders are left out, as the readers leave them out. DataError names an unreadable file.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -28,14 +28,17 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 def signature(paths: Iterable[Path]) -> str:
-    """Hash over names, sizes, inodes and times instead of content: equal means unchanged, different: look at the content.
+    """Hash over names, sizes, inodes and times instead of content: equal means unchanged, else look at the content.
 
     The change time cannot be set back by ordinary means, so that an edit which restores size and date is still seen.
     """
     digest = hashlib.sha256()
     for path in paths:
         for name, file in members(path):
-            facts = file.stat()
+            try:
+                facts = file.stat()
+            except OSError as error:
+                raise _unreadable(file, error) from None
             stamp = (facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
             digest.update(f"{name}\0{stamp}\n".encode("utf-8", "surrogateescape"))
         digest.update(b"\1")
@@ -62,7 +65,10 @@ def _file(path: Path) -> bytes:
             while chunk := file.read(CHUNK):
                 digest.update(chunk)
     except OSError as error:
-        raise DataError(
-            f"the data file {path} cannot be read: {error.strerror or error}.", "Check the path and its permissions."
-        ) from None
+        raise _unreadable(path, error) from None
     return digest.digest()
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(f"the data file {path} cannot be read: {reason}.", "Check the path and its permissions.")
