@@ -1,0 +1,260 @@
+"""`divergence`, `no_learning` and `plateau`: where the loss goes over many records, not at one of them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..contract import Train
+from ._course import Course
+from ._rule import Known, Rule, Setting, Sight, Watcher
+from ._window import Window, log_ratio, median
+
+FLOOR_SHARE = 1e-3
+"""Share of the starting loss below which only absolute changes count, as for `loss_spike`."""
+START = 5
+"""First finite points whose median is the starting loss."""
+
+
+@dataclass
+class Divergence(Watcher):
+    """The loss has left its best level upwards and stays there: the lower end of the last points, not their mean."""
+
+    known: Known
+    recent: Window = field(default_factory=lambda: Window(10))
+    deviation: Window = field(default_factory=lambda: Window(100))
+    start: list[float] = field(default_factory=list)
+    best: float | None = None
+    """Lowest running median so far."""
+    since: int = 0
+    """Step of the last record that was still at the best level."""
+
+    def train(self, record: Train) -> Sight | None:
+        value = record.loss
+        if not math.isfinite(value):
+            return None
+        recent = self.recent
+        if len(self.start) < START:
+            self.start.append(value)
+        elif len(recent) >= START:
+            self.deviation.add(abs(value - recent.median()))
+        recent.add(value)
+        if len(recent) < START:
+            return None
+        level = recent.median()
+        if self.best is None or level < self.best:
+            self.best, self.since = level, record.step
+            return None
+        if len(recent) < recent.size:
+            return None
+        return self.judge(record, recent.quantile(0.2))
+
+    def judge(self, record: Train, low: float) -> Sight | None:
+        best, start = self.best or 0.0, median(self.start)
+        if not diverged(low, best, start, self.deviation.median(), self.known.settings):
+            if low <= best + 2.0 * self.deviation.median():
+                self.since = record.step
+            return None
+        level = self.recent.median()
+        message = (
+            f"train loss rose from its best level {best:.4g} to {level:.4g} and has stayed above {low:.4g} "
+            f"for most of the last {len(self.recent)} points (start: {start:.4g})"
+        )
+        return Sight(
+            self.since,
+            record.step,
+            abs(low / best) if best else 1.0,
+            "critical",
+            message,
+            {"best": best, "level": level, "start": start},
+        )
+
+    def missing(self) -> str:
+        return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
+
+
+def diverged(low: float, best: float, start: float, deviation: float, settings: dict[str, float]) -> bool:
+    """Whether the low end of the recent points is beyond a factor over the best level, beyond the noise, and costs much of what was learnt."""
+    floor = max(FLOOR_SHARE * abs(start), 1e-300) if best > 0.0 else max(0.05 * abs(start), 1e-300)
+    if log_ratio(low, best, floor) < math.log(settings["ratio"]):
+        return False
+    return low - best > settings["deviations"] * deviation and low - best > settings["share"] * (start - best)
+
+
+@dataclass
+class NoLearning(Watcher):
+    """The loss is where it began, within its noise, though enough of the run is over."""
+
+    calm: ClassVar[int] = 16
+    known: Known
+    course: Course = field(default_factory=Course)
+    start: list[float] = field(default_factory=list)
+    count: int = 0
+    rate: float = 0.0
+    rising_at: int = 0
+    """Record at which the learning rate last rose: before it, and shortly after, nothing can be asked of the loss."""
+    last_step: int = 0
+    first_step: int = 0
+    sight: Sight | None = None
+    """What was seen at the last look; repeated until the next one."""
+
+    def train(self, record: Train) -> Sight | None:
+        self.note_rate(record.learning_rate)
+        value = record.loss
+        if not math.isfinite(value):
+            return None
+        self.count += 1
+        self.last_step = record.step
+        self.first_step = self.first_step or record.step
+        if len(self.start) < START:
+            self.start.append(value)
+        self.course.add(value)
+        if self.count % 8 == 0 and self.early(record.step):
+            return None
+        if self.count % 8 == 0:
+            self.sight = self.judge("warning")
+        return self.sight
+
+    def note_rate(self, rate: float) -> None:
+        if math.isfinite(rate) and rate > self.rate * 1.0001:
+            self.rising_at = self.count
+        self.rate = rate if math.isfinite(rate) else self.rate
+
+    def early(self, step: int) -> bool:
+        plan, settings = self.known.plan, self.known.settings
+        if self.count < settings["points"] or self.count - self.rising_at < 0.5 * settings["points"]:
+            return True
+        planned = settings["share"] * (plan.total_steps or 0)
+        return step < max(planned, 1.5 * (plan.warmup_steps or 0))
+
+    def finish(self) -> Sight | None:
+        if self.count < 12 or self.count - self.rising_at < 6:
+            return None
+        return self.judge("warning")
+
+    def judge(self, severity: str) -> Sight | None:
+        start, course = median(self.start), self.course
+        late = course.part(0.5, 1.0)
+        stuck = chance_level(course, self.known.plan.classes)
+        if stuck is None and not unchanged(start, course, self.known.settings["drop"]):
+            return None
+        where = (
+            f"stuck at {late:.4g} = ln({stuck}), the loss of guessing among {stuck} classes"
+            if stuck
+            else f"{late:.4g} in its second half"
+        )
+        message = (
+            f"train loss has not fallen beyond its noise in {self.count} points: {start:.4g} at the start, {where}"
+        )
+        seen = {"start": start, "now": late, "noise": course.noise()}
+        return Sight(self.first_step, self.last_step, 1.0, "warning", message, seen)
+
+    def missing(self) -> str:
+        return "" if self.count >= 12 else f"too few points of the train loss ({self.count})"
+
+
+def unchanged(start: float, course: Course, drop: float) -> bool:
+    """Whether no later part of the course lies below the start by `drop` (share) or by what the noise allows."""
+    noise = course.noise()
+    lowest = min(course.part(at / 8, (at + 2) / 8) for at in range(2, 7))
+    first, second = course.part(0.0, 0.5), course.part(0.5, 1.0)
+    per_half = noise * 1.25 / math.sqrt(max(1.0, len(course.blocks) / 2))
+    fell = start - lowest > max(drop * abs(start), 1.5 * noise * math.sqrt(course.stride))
+    falls = first - second > max(0.2 * drop * abs(start), 3.0 * per_half)
+    return not fell and not falls
+
+
+def chance_level(course: Course, classes: int | None) -> int | None:
+    """The number of classes whose ln the second half of the course sits on, flat; None when it does not."""
+    for count in (classes,) if classes else (2,):
+        chance = math.log(count) if count and count > 1 else 0.0
+        half = course.blocks[len(course.blocks) // 2 :]
+        if chance and half and abs(median(half) / chance - 1.0) < 0.005 and max(half) - min(half) < 0.02 * chance:
+            return count
+    return None
+
+
+@dataclass
+class Plateau(Watcher):
+    """The loss fell, then lay flat for half of the run while the learning rate was still high."""
+
+    calm: ClassVar[int] = 64
+    known: Known
+    course: Course = field(default_factory=Course)
+    start: list[float] = field(default_factory=list)
+    count: int = 0
+    rate: float = 0.0
+    peak: float = 0.0
+    sight: Sight | None = None
+
+    def train(self, record: Train) -> Sight | None:
+        value = record.loss
+        if not math.isfinite(value):
+            return None
+        self.count += 1
+        self.rate, self.peak = record.learning_rate, max(self.peak, record.learning_rate)
+        if len(self.start) < START:
+            self.start.append(value)
+        self.course.add(value)
+        if self.count % 16 == 0 and self.count >= self.known.settings["points"]:
+            self.sight = self.judge(record.step)
+        return self.sight
+
+    def judge(self, step: int) -> Sight | None:
+        course, start = self.course, median(self.start)
+        third, last = course.part(0.5, 0.75), course.part(0.75, 1.0)
+        per_part = course.noise() * 1.25 / math.sqrt(max(1.0, len(course.blocks) / 4))
+        flat = third - last < max(self.known.settings["drop"] * abs(start - last), 2.0 * per_part)
+        learnt = start - last > 0.1 * abs(start)
+        if not (flat and learnt and self.rate >= 0.3 * self.peak):
+            return None
+        message = f"train loss has been flat at {last:.4g} for half of the run ({self.count} points)"
+        return Sight(step // 2, step, 1.0, "info", message, {"now": last, "before": third, "start": start})
+
+    def missing(self) -> str:
+        return "" if self.count >= self.known.settings["points"] else f"too few points of the train loss ({self.count})"
+
+
+RULES = (
+    Rule(
+        name="divergence",
+        severity="critical",
+        meaning="The optimizer has left the region where it was learning: the learning rate is too high for the rest of the run, or the data changed.",
+        advice="Stop, go back to the best checkpoint, and continue with a lower learning rate, more warm-up or harder clipping.",
+        watch=lambda known: [Divergence(known)],
+        settings={
+            "ratio": Setting(1.5, "times the best running median that nearly all of the last 10 points exceed"),
+            "deviations": Setting(
+                4.0, "median absolute deviations of the points about their running median that the rise must exceed"
+            ),
+            "share": Setting(0.1, "share of what was learnt (start minus best) that must be lost again"),
+        },
+    ),
+    Rule(
+        name="no_learning",
+        severity="warning",
+        meaning="Nothing is learnt: a learning rate far too low or too high, frozen or unconnected parameters, labels that do not belong to the inputs, or a loss without a gradient.",
+        advice=(
+            "Stop. Try to overfit one batch of 32 samples: if that fails, the fault is in the model, the loss or the labels; if it "
+            "works, raise the learning rate tenfold or check the data's order and scaling."
+        ),
+        watch=lambda known: [NoLearning(known)],
+        settings={
+            "points": Setting(50, "records before the rule says anything while the run goes on"),
+            "drop": Setting(0.03, "share of the starting loss by which it must have fallen"),
+            "share": Setting(0.1, "share of the planned steps before the rule says anything"),
+        },
+    ),
+    Rule(
+        name="plateau",
+        severity="info",
+        meaning="This learning rate has given what it gives; often the model or the data is the limit.",
+        advice="Let the schedule lower the rate, or stop here; if the loss is still too high: a larger model or a higher peak rate.",
+        watch=lambda known: [Plateau(known)],
+        settings={
+            "points": Setting(64, "records before the rule says anything"),
+            "drop": Setting(0.01, "share of what was learnt that half of the run must add to count as progress"),
+        },
+    ),
+)
