@@ -1,0 +1,259 @@
+"""What one look at a run says: a few lines for the assistant, the same facts under fixed names, and when to look again.
+
+It sees the status alone, never the stream, so that a look costs the same at step ten and at step ten million. Lines
+about things that the cursor had already seen are left out; the numbers of the newest window always stand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from stationmaster_trainer.contract import Alert, Status
+from stationmaster_trainer.states import CAUSES, DERIVED, FINAL
+
+from .answer import clean, fence
+from .charts import sparkline
+from .cursor import Cursor, mark
+from .words import count, duration, many, number, percent, short
+
+SPARK = 16
+"""Bars of the sparkline: each costs a client up to three tokens."""
+SHOWN_ALERTS = 3
+OURS = frozenset(
+    {"completed", "early_stopping", "user", "signal", "hang", "rule", "supervisor_gone", "run_folder_gone"}
+)
+"""Causes whose evidence is written by the supervisor; the others may quote the user's code and are fenced."""
+
+
+def text(
+    status: Status, state: str, since: Cursor | None = None, closed: Sequence[Alert] = (), now: float = 0.0
+) -> str:
+    """The answer's text. `closed`: alerts that ended since the cursor; `now`: wall clock, for ages."""
+    lines = [_headline(status, state, now)]
+    if state in FINAL or state == DERIVED:
+        lines += _end(status, state)
+    elif not status.step:
+        lines += _starting(status, now)
+    if status.loss is not None:
+        lines += _numbers(status, state)
+    lines += _news(status, since)
+    lines += _alerts(status, since, closed)
+    lines += _loggers(status)
+    lines.append(_next(status, state))
+    return "\n".join(lines)
+
+
+def facts(status: Status, state: str, since: Cursor | None = None, closed: Sequence[Alert] = ()) -> dict[str, Any]:
+    """The structured content: the newest values whatever the cursor, five significant digits, alerts shortened."""
+    newest, best, saved = status.eval, status.best, status.checkpoint
+    shown = [*status.alerts_open, *closed]
+    return {
+        "run": status.run,
+        "state": state,
+        "cause": status.cause,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "loss": _five(status.loss),
+        "loss_average": _five(status.loss_average),
+        "learning_rate": _five(status.learning_rate),
+        "grad_norm": _five(status.grad_norm),
+        "samples_per_second": _five(status.samples_per_second),
+        "eta_seconds": None if state in FINAL or state == DERIVED else _five(status.eta_seconds),
+        "eval": newest and {"step": newest.step, "loss": _five(newest.loss), "metrics": _rounded(newest.metrics)},
+        "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric},
+        "checkpoint": saved and saved.path,
+        "alerts": [_brief(alert, since) for alert in shown],
+        "cursor": str(Cursor.of(status, state)),
+        "next_poll_seconds": next_poll(status, state),
+    }
+
+
+def next_poll(status: Status, state: str) -> int | None:
+    """Seconds until another look is worth it; None at the end.
+
+    A tenth of the remaining time, so that a run is told in ten to thirty looks whatever its length, at least 5 s and at
+    most 10 min; sooner while it starts or stops, when the end is near, or while a critical alert is open.
+    """
+    if state in FINAL or state == DERIVED:
+        return None
+    if state in ("queued", "starting", "stopping") or status.eta_seconds is None:
+        return 5
+    if not math.isfinite(status.eta_seconds):
+        return 30
+    if status.eta_seconds <= 30:
+        return max(2, math.ceil(status.eta_seconds) + 1)
+    seconds = min(600, max(5, round(status.eta_seconds / 10)))
+    return min(seconds, 30) if any(alert.severity == "critical" for alert in status.alerts_open) else seconds
+
+
+def bar(status: Status, width: int = 24) -> str:
+    """A progress bar of `width` characters for a terminal."""
+    share = min(1.0, status.step / status.total_steps) if status.total_steps else 0.0
+    full = int(share * width)
+    return "█" * full + "░" * (width - full)
+
+
+def one_line(status: Status, state: str) -> str:
+    """State, step and the newest numbers in one line for a terminal or a log."""
+    parts = [f"{state} {_steps(status)}"]
+    if status.loss is not None:
+        parts.append(f"loss {number(status.loss)} (avg {number(status.loss_average)})")
+        parts.append(f"lr {number(status.learning_rate)}")
+        parts.append(f"grad norm {number(status.grad_norm)}")
+        parts.append(f"{number(status.samples_per_second)} samples/s")
+    elif state == "starting" and status.phase:
+        parts.append(f"phase {status.phase}")
+    if status.eval is not None:
+        parts.append(f"validation {number(status.eval.loss)}{_metrics(status)}")
+    if status.eta_seconds is not None and state not in FINAL and state != DERIVED:
+        parts.append(f"ETA {duration(status.eta_seconds)}")
+    if status.alerts_open:
+        parts.append(f"{many(len(status.alerts_open), 'alert')} open")
+    return ", ".join(parts)
+
+
+# --- the lines --------------------------------------------------------------------------------------------------------
+
+
+def _headline(status: Status, state: str, now: float) -> str:
+    cause = f" ({status.cause})" if status.cause and state in FINAL and status.cause != "completed" else ""
+    attempt = f", attempt {status.attempt} from step {count(status.resumed_from)}" if status.attempt > 1 else ""
+    line = f"{status.run}: {state}{cause}, step {_steps(status)} ({percent(status.step, status.total_steps)}){attempt}"
+    if state in FINAL:
+        return f"{line}, {duration(status.elapsed)} of training time in all"
+    if state == DERIVED:
+        return f"{line}, last seen {duration(now - status.updated)} ago"
+    return line if status.eta_seconds is None else f"{line}, ETA {duration(status.eta_seconds)}"
+
+
+def _steps(status: Status) -> str:
+    return f"{count(status.step)}/{count(status.total_steps) if status.total_steps else '?'}"
+
+
+def _starting(status: Status, now: float) -> list[str]:
+    waited = f" for {duration(now - status.started)}" if now > status.started else ""
+    return [f"Starting{waited}, phase: {status.phase or 'launch'}. No step yet."]
+
+
+def _numbers(status: Status, state: str) -> list[str]:
+    """The checklist's Monitoring: loss, moving average, learning rate, gradient norm, throughput; then the curve."""
+    line = (
+        f"train loss {number(status.loss)}, moving average {number(status.loss_average)}, "
+        f"learning rate {number(status.learning_rate)}, gradient norm {number(status.grad_norm)}, "
+        f"{number(status.samples_per_second)} samples/sec"
+    )
+    values = [value for _, value in status.curve]
+    if len(values) < 4:
+        return [line]
+    return [line, f"curve {number(values[0])} {sparkline(values, SPARK)} {number(values[-1])}"]
+
+
+def _news(status: Status, since: Cursor | None) -> list[str]:
+    """The newest validation and the newest checkpoint, when the cursor has not seen them."""
+    lines = []
+    newest, best, saved = status.eval, status.best, status.checkpoint
+    if newest is not None and (since is None or newest.step != since.eval_step):
+        line = f"validation loss {number(newest.loss)}{_metrics(status)} at step {count(newest.step)}"
+        if best is not None and best.metric == "eval/loss":
+            line += ", the best so far" if best.step == newest.step else f"; best {number(best.value)} at {best.step:,}"
+        lines.append(line)
+    if saved is not None and (since is None or saved.step != since.checkpoint_step):
+        lines.append(f"newest checkpoint: {clean(saved.path, 120)}")
+    return lines
+
+
+def _metrics(status: Status) -> str:
+    if status.eval is None or not status.eval.metrics:
+        return ""
+    pairs = list(status.eval.metrics.items())[:2]
+    return f" ({', '.join(f'{clean(name, 24)} {number(value)}' for name, value in pairs)})"
+
+
+def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> list[str]:
+    """New or worsened alerts in full, those already told as a count, those that ended by name."""
+    new = [alert for alert in status.alerts_open if since is None or mark(alert) not in since.open]
+    lines = [_alert(alert) for alert in new[:SHOWN_ALERTS]]
+    if len(new) > SHOWN_ALERTS:
+        lines.append(f"and {many(len(new) - SHOWN_ALERTS, 'more new alert')}")
+    told = len(status.alerts_open) - len(new)
+    if told:
+        names = ", ".join(alert.rule for alert in status.alerts_open if alert not in new)
+        lines.append(f"still open, told before: {names}")
+    if closed:
+        names = ", ".join(f"{alert.rule} (step {_span(alert)})" for alert in closed[:SHOWN_ALERTS])
+        more = f" and {count(len(closed) - SHOWN_ALERTS)} more" if len(closed) > SHOWN_ALERTS else ""
+        lines.append(f"over again: {names}{more}")
+    return lines
+
+
+def _alert(alert: Alert) -> str:
+    seen = short(clean(alert.message), 150)
+    return (
+        f"{alert.severity.upper()} {alert.rule}, step {_span(alert)}: {seen} {short(clean(alert.advice), 110)}".rstrip()
+    )
+
+
+def _span(alert: Alert) -> str:
+    first, last = count(alert.first_step), count(alert.last_step)
+    return first if alert.first_step == alert.last_step else f"{first}–{last}"
+
+
+def _loggers(status: Status) -> list[str]:
+    degraded = [logger for logger in status.loggers if logger.state == "degraded"]
+    return [
+        f"logging degraded: {logger.name}: {short(clean(logger.message), 100)} The local stream is complete."
+        for logger in degraded[:2]
+    ]
+
+
+def _end(status: Status, state: str) -> list[str]:
+    """Cause and evidence; what the user's own code said stands fenced and last."""
+    if state == DERIVED:
+        why = CAUSES.get(status.cause or "", "its supervisor ended without a word: killed, or the machine restarted")
+        return [f"Lost: {why}."]
+    meaning = CAUSES.get(status.cause or "", "")
+    lines = [f"{meaning[:1].upper()}{meaning[1:]}."] if meaning else []
+    message = short(clean(status.message), 240)
+    where = clean(status.where, 120)
+    if message and status.cause in OURS:
+        lines.append(message)
+    elif message:
+        told = f"{where}: {message}" if where else message
+        lines.append(fence(told, "from the training code", 400))
+    if status.way_out:
+        lines.append(short(clean(status.way_out), 200))
+    return lines
+
+
+def _next(status: Status, state: str) -> str:
+    cursor = f'since="{Cursor.of(status, state)}"'
+    again = next_poll(status, state)
+    if again is not None:
+        return f"Look again in {duration(again)} with {cursor}."
+    if state == "succeeded":
+        return "Next: summarize."
+    if status.checkpoint is None:
+        return "Next: summarize. There is no checkpoint to resume from."
+    return f"Next: summarize, or resume_run from checkpoint-{status.checkpoint.step}."
+
+
+def _brief(alert: Alert, since: Cursor | None) -> dict[str, Any]:
+    return {
+        "rule": alert.rule,
+        "severity": alert.severity,
+        "first_step": alert.first_step,
+        "last_step": alert.last_step,
+        "message": short(clean(alert.message), 150),
+        "open": alert.open,
+        "new": since is None or mark(alert) not in since.open,
+    }
+
+
+def _rounded(metrics: dict[str, float]) -> dict[str, float | None]:
+    return {clean(name, 40): _five(value) for name, value in list(metrics.items())[:6]}
+
+
+def _five(value: float | None) -> float | None:
+    return value if value is None or not math.isfinite(value) else float(f"{value:.5g}")
