@@ -47,7 +47,7 @@ def small_data_batch(samples: int, low: int = 8, high: int = 4096, updates: int 
 
 
 def lora_learning_rate(full: float) -> float:
-    """LoRA takes ten times the full fine-tuning rate, all linear layers (Thinking Machines 2025, LoRA Without Regret)."""
+    """LoRA takes ten times the full fine-tuning rate, on all linear layers (Thinking Machines 2025)."""
     return 10.0 * full
 
 
