@@ -1,0 +1,24 @@
+"""What every reader of a finished log gives: where it came from, which column was taken for what, and the records in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..contract import Record
+
+
+@dataclass
+class Reading:
+    """A log that is being read. `rows` is complete once `records` is used up."""
+
+    source: str
+    """What it is, in words: `JSON lines`, `stationmaster run`, …"""
+    columns: dict[str, str]
+    """Role → column of the log; empty where the log has our own records."""
+    records: Iterator[Record]
+    rows: int = 0
+    skipped: int = 0
+    """Lines that could not be read."""
+    notes: list[str] = field(default_factory=list)
+    """What a person should know about how it was read."""

@@ -1,0 +1,301 @@
+"""What a run amounts to: one of seven verdicts with its evidence, the checklist's recommendation and ready changes of the plan.
+
+`Account` gathers what the verdict needs in one pass and constant memory; `verdict` is a pure function of it and the alerts.
+Not covered: what no curve shows (a leak between training and validation, labels that are wrong in both).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .contract import Alert, Eval, Record, RulePlan, Train
+from .rules._course import Course
+from .rules._window import Window, median
+
+Name = Literal["converged", "overfitting", "underfitting", "unstable", "diverged", "not_learning", "too_short_to_say"]
+
+CONVERGED = "Ready for final testing on held-out test set"
+OVERFITTING = "Consider early stopping at step {step}, more data, or regularization"
+UNDERFITTING = "Consider longer training, higher LR, or larger model"
+UNSTABLE = "Review gradient norms, consider lower LR or more warmup"
+NOT_LEARNING = "Check that the model can overfit one small batch before training longer"
+TOO_SHORT = "Train longer before judging"
+
+FEW_POINTS = 8
+"""Train records (or, without them, validations) below which a course cannot be told from chance."""
+STILL_FALLING = 0.15
+"""Share of the whole improvement that the last fifth must bring for "still falling": a settled run brings a few hundredths."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the plan that `propose_config` accepts."""
+
+    values: dict[str, Any]
+    """Key of TrainingConfig → new value."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run that is over, or on its records so far."""
+
+    name: Name
+    evidence: tuple[str, ...]
+    """What was measured, in numbers, the weightiest first."""
+    recommendation: str
+    """The checklist's sentence for the four verdicts that it names."""
+    changes: tuple[Change, ...] = ()
+    """At most three, each tied to a measured fact."""
+    best_step: int | None = None
+    best_value: float | None = None
+    best_metric: str = "eval/loss"
+    """`eval/loss`, or `train/loss` when there was no validation."""
+    near_best: tuple[int, ...] = ()
+    """Steps of the validations that differ from the best by less than the validations' own noise, at most 20, the best included."""
+
+
+@dataclass
+class Account:
+    """One pass over the records: `see` each, then ask `verdict`. Memory does not grow with the run."""
+
+    train: Course = field(default_factory=Course)
+    validation: Course = field(default_factory=Course)
+    start: list[float] = field(default_factory=list)
+    """First five finite train losses."""
+    recent: Window = field(default_factory=lambda: Window(20))
+    wobble: Window = field(default_factory=lambda: Window(64))
+    """|validation - mean of its neighbours|."""
+    last_evals: list[float] = field(default_factory=list)
+    points: int = 0
+    evals: int = 0
+    last_step: int = 0
+    best: tuple[int, float] | None = None
+    """(step, value) of the lowest validation loss."""
+    best_train: tuple[int, float] | None = None
+    contenders: list[tuple[int, float]] = field(default_factory=list)
+    """The lowest validations, at most 20, for the noise band."""
+    sem: float = 0.0
+    """Standard error of the best validation over its samples, where known."""
+    nonfinite: int = 0
+    broken: bool = False
+    """Whether the newest train record was not finite."""
+
+    def see(self, record: Record) -> None:
+        """Takes any record; only Train and Eval matter."""
+        if isinstance(record, Train):
+            self._see_train(record)
+        elif isinstance(record, Eval):
+            self._see_eval(record)
+
+    def _see_train(self, record: Train) -> None:
+        self.points += 1
+        self.last_step = max(self.last_step, record.step)
+        self.nonfinite += record.nonfinite or int(not math.isfinite(record.loss))
+        self.broken = not math.isfinite(record.loss)
+        if self.broken:
+            return
+        if len(self.start) < 5:
+            self.start.append(record.loss)
+        self.train.add(record.loss)
+        self.recent.add(record.loss)
+        if self.best_train is None or record.loss < self.best_train[1]:
+            self.best_train = (record.step, record.loss)
+
+    def _see_eval(self, record: Eval) -> None:
+        self.evals += 1
+        self.last_step = max(self.last_step, record.step)
+        if not math.isfinite(record.loss):
+            return
+        self.validation.add(record.loss)
+        self.last_evals = [*self.last_evals[-2:], record.loss]
+        if len(self.last_evals) == 3:
+            self.wobble.add(abs(self.last_evals[1] - 0.5 * (self.last_evals[0] + self.last_evals[2])))
+        if self.best is None or record.loss < self.best[1]:
+            self.best, self.sem = (record.step, record.loss), record.loss_sem or 0.0
+        self.contenders = sorted([*self.contenders, (record.step, record.loss)], key=lambda pair: pair[1])[:20]
+
+    def eval_noise(self) -> float:
+        """Standard deviation of one validation: from its wobble about neighbours, at least its standard error."""
+        return max(self.wobble.median() / 0.826 if len(self.wobble) else 0.0, self.sem)
+
+    def near_best(self) -> tuple[int, ...]:
+        if self.best is None:
+            return ()
+        limit = self.best[1] + self.eval_noise()
+        return tuple(sorted(step for step, value in self.contenders if value <= limit))
+
+
+def account(records: Iterable[Record]) -> Account:
+    """The account of a whole sequence of records."""
+    total = Account()
+    for record in records:
+        total.see(record)
+    return total
+
+
+def verdict(
+    found: Account, alerts: Sequence[Alert], plan: RulePlan | None = None, outcome: str = "completed"
+) -> Verdict:
+    """The verdict from the account and all episodes of the judge; `outcome` is the run's cause (a key of `states.CAUSES`).
+
+    The first that applies: diverged, not_learning, too_short_to_say, unstable, overfitting, underfitting, converged.
+    """
+    plan = plan or RulePlan()
+    for decide in (_diverged, _not_learning, _too_short, _unstable, _overfitting, _underfitting):
+        decision = decide(found, alerts, plan)
+        if decision is not None:
+            return _complete(found, decision, outcome)
+    return _complete(found, Verdict("converged", tuple(_course(found)), CONVERGED), outcome)
+
+
+def _complete(found: Account, decision: Verdict, outcome: str) -> Verdict:
+    evidence = list(decision.evidence)
+    if outcome not in ("completed", ""):
+        evidence.append(f"the run ended at step {found.last_step} ({outcome.replace('_', ' ')})")
+    best, metric = (found.best, "eval/loss") if found.best else (found.best_train, "train/loss")
+    return Verdict(
+        decision.name,
+        tuple(evidence),
+        decision.recommendation,
+        decision.changes[:3],
+        best[0] if best else None,
+        best[1] if best else None,
+        metric,
+        found.near_best(),
+    )
+
+
+def _of(alerts: Sequence[Alert], *rules: str, still: bool = False) -> list[Alert]:
+    """Alerts of these rules, warning or worse; `still`: only those open at the end."""
+    return [alert for alert in alerts if alert.rule in rules and alert.severity != "info" and (alert.open or not still)]
+
+
+def _diverged(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    lost = _of(alerts, "divergence", still=True)
+    nan = [alert for alert in _of(alerts, "non_finite", still=True) if alert.severity == "critical"]
+    if not (lost or nan or found.broken):
+        return None
+    evidence = [alert.message for alert in [*nan, *lost]] or [f"train loss was not finite at step {found.last_step}"]
+    return Verdict("diverged", tuple(evidence), UNSTABLE, _calmer(plan, evidence[0]))
+
+
+def _not_learning(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    flat = _of(alerts, "no_learning", still=True)
+    if not flat:
+        return None
+    changes = []
+    if plan.peak_learning_rate:
+        rate = _round(10.0 * plan.peak_learning_rate)
+        changes.append(
+            Change(
+                {"learning_rate": rate},
+                "the loss did not fall beyond its noise; ten times the rate tells a low rate from a fault",
+            )
+        )
+    return Verdict("not_learning", tuple(alert.message for alert in flat), NOT_LEARNING, tuple(changes))
+
+
+def _too_short(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    if _of(alerts, "overfitting", "loss_spike", "unstable") or _falls_steeply(found):
+        return None
+    enough = found.points >= FEW_POINTS or found.evals >= FEW_POINTS
+    if enough:
+        return None
+    evidence = f"{found.points} train records and {found.evals} validations are too few to tell a course from chance"
+    return Verdict("too_short_to_say", (evidence,), TOO_SHORT)
+
+
+def _unstable(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    pattern = _of(alerts, "unstable")
+    spikes = _of(alerts, "loss_spike")
+    grads = _of(alerts, "grad_norm_spike")
+    lost = _of(alerts, "divergence")
+    severe = [alert for alert in spikes if alert.severity == "critical" or alert.seen.get("ratio", 0.0) >= 4.0]
+    if not (pattern or lost or severe or len(spikes) >= 2 or (spikes and spikes[-1].open)):
+        return None
+    evidence = [alert.message for alert in (pattern or lost or severe or spikes)[:2]]
+    evidence.append(f"{len(spikes)} loss spikes and {len(grads)} gradient-norm spikes in {found.points} records")
+    return Verdict("unstable", tuple(evidence), UNSTABLE, _calmer(plan, evidence[0]))
+
+
+def _overfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    rising = _of(alerts, "overfitting", still=True)
+    if not rising or found.best is None:
+        return None
+    step, value = found.best
+    why = f"the validation loss was best ({value:.4g}) at step {step} of {found.last_step}"
+    changes = [Change({"total_steps": step}, why)] if step > 0 else []
+    changes.append(Change({"early_stopping_patience": 3}, why))
+    return Verdict(
+        "overfitting", tuple(alert.message for alert in rising), OVERFITTING.format(step=step), tuple(changes)
+    )
+
+
+def _underfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
+    if not _falls_steeply(found):
+        return None
+    total, last = _improvement(found.train, found.start)
+    evidence = [
+        f"the train loss was still falling: its last fifth brought {100 * last / total:.0f} % of the whole improvement"
+    ]
+    if found.best is not None and found.best[0] == found.last_step:
+        evidence.append(f"the newest validation is the best ({found.best[1]:.4g} at step {found.best[0]})")
+    changes = []
+    if plan.total_steps:
+        changes.append(Change({"total_steps": 2 * plan.total_steps}, evidence[0]))
+    if plan.peak_learning_rate:
+        changes.append(Change({"learning_rate": _round(2.0 * plan.peak_learning_rate)}, evidence[0]))
+    return Verdict("underfitting", tuple(evidence), UNDERFITTING, tuple(changes))
+
+
+def _falls_steeply(found: Account) -> bool:
+    """Whether the end of the run is still on the slope: the last fifth brings a large share of what was gained, beyond the noise."""
+    if len(found.train.blocks) < 5:
+        return False
+    total, last = _improvement(found.train, found.start)
+    return (
+        total > 0.0
+        and last > STILL_FALLING * total
+        and last > 2.0 * found.train.noise() / math.sqrt(len(found.train.blocks) / 5)
+    )
+
+
+def _improvement(course: Course, start: Sequence[float]) -> tuple[float, float]:
+    """(start to end, what the last fifth brought), in loss."""
+    before, end = course.part(0.7, 0.8), course.part(0.9, 1.0)
+    return max(start[0], median(list(start))) - end, before - end
+
+
+def _course(found: Account) -> list[str]:
+    evidence = []
+    if found.start and len(found.recent):
+        evidence.append(f"train loss fell from {median(found.start):.4g} to {found.recent.median():.4g}")
+    if found.best is not None:
+        newest = found.last_evals[-1]
+        evidence.append(
+            f"validation loss {newest:.4g} at the end, best {found.best[1]:.4g} at step {found.best[0]}, noise {found.eval_noise():.2g}"
+        )
+    return evidence
+
+
+def _calmer(plan: RulePlan, why: str) -> tuple[Change, ...]:
+    """A third of the rate, twice the warm-up, clipping where there is none."""
+    changes = []
+    if plan.peak_learning_rate:
+        changes.append(Change({"learning_rate": _round(plan.peak_learning_rate / 3.0)}, why))
+    if plan.total_steps and plan.warmup_steps is not None:
+        longer = min(max(2 * plan.warmup_steps, plan.total_steps // 20), plan.total_steps // 2)
+        if longer > plan.warmup_steps:
+            changes.append(Change({"warmup_steps": longer}, why))
+    if plan.gradient_clip is not None and not 0.0 < plan.gradient_clip <= 1.0:
+        changes.append(Change({"gradient_clip": 1.0}, why))
+    return tuple(changes)
+
+
+def _round(value: float) -> float:
+    """Two significant digits: a rate that a person would write."""
+    return float(f"{value:.2g}")
