@@ -121,6 +121,16 @@ class RunDir:
         return self.path / "recorder.json"
 
     @property
+    def recorder_lock(self) -> Path:
+        """Held by the recorder: one at a time writes the files of the loggers."""
+        return self.path / "recorder.lock"
+
+    @property
+    def reserve(self) -> Path:
+        """Room that the supervisor gives back when the disk is full, so that the last status can still be written."""
+        return self.path / ".reserve"
+
+    @property
     def report(self) -> Path:
         return self.path / "report.md"
 

@@ -1,0 +1,179 @@
+"""The alerts of a run: the judge's and the supervisor's own, appended to `alerts.jsonl`, with the open ones at hand.
+
+A defect in a rule must not end the supervisor: it is caught, logged, and told once as `rules_degraded`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from . import codec
+from .contract import Alert, Record, RulePlan, Spec
+from .errors import FormatError
+from .rundir import AttemptDir
+
+SHOWN = 5
+"""Open alerts that a status shows."""
+_WORST_FIRST = {"critical": 0, "warning": 1, "info": 2}
+
+
+def plan_for(spec: Spec) -> RulePlan:
+    """What the rules may know of a run beforehand."""
+    config, facts = spec.config, spec.facts
+    settings = config.extra.get("rules")
+    return RulePlan(
+        total_steps=config.total_steps,
+        warmup_steps=config.warmup_steps,
+        lr_schedule=config.lr_schedule,
+        peak_learning_rate=config.learning_rate,
+        min_lr_ratio=config.min_lr_ratio,
+        steps_per_epoch=facts.steps_per_epoch,
+        classes=len(facts.classes) or None,
+        has_validation=facts.val_samples > 0,
+        gradient_clip=config.gradient_clip,
+        settings=dict(settings) if isinstance(settings, dict) else {},
+    )
+
+
+class AlertBook:
+    """Feeds the judge and keeps what it and the supervisor say. `total` counts episodes over all attempts."""
+
+    def __init__(self, path: Path, plan: RulePlan, say: Callable[[str], None], earlier: int = 0) -> None:
+        self._path = path
+        self._say = say
+        self._judge: Any = None
+        self._own: dict[str, Alert] = {}
+        self._judged: dict[tuple[str, int], Alert] = {}
+        self._unwritten: list[Alert] = []
+        self._not_checked: dict[str, str] = {}
+        self.total = earlier
+        self._guarded(lambda: self._start_judge(plan))
+
+    def see(self, record: Record, live: bool = True) -> bool:
+        """Shows a record to the judge; whether an alert opened, worsened or cleared.
+
+        Records of earlier attempts (`live` false) build up the rules' memory; their alerts were written then.
+        """
+        changes: list[Alert] = self._guarded(lambda: self._judge.see(record)) or []
+        for alert in changes:
+            self._keep(alert, live)
+        return bool(changes)
+
+    def open(
+        self,
+        rule: str,
+        severity: Literal["info", "warning", "critical"],
+        step: int,
+        message: str,
+        *,
+        meaning: str,
+        advice: str,
+        seen: dict[str, float] | None = None,
+    ) -> bool:
+        """Opens an alert of the supervisor itself; False when that rule has one open already."""
+        if rule in self._own:
+            return False
+        alert = Alert(rule, severity, step, step, message, meaning, advice, seen or {}, time.time())
+        self._own[rule] = alert
+        self.total += 1
+        self._append(alert)
+        return True
+
+    def clear(self, rule: str, step: int) -> bool:
+        """Closes an alert of the supervisor itself; False when none is open."""
+        alert = self._own.pop(rule, None)
+        if alert is None:
+            return False
+        self._append(replace(alert, open=False, last_step=max(step, alert.last_step), time=time.time()))
+        return True
+
+    def shown(self) -> tuple[Alert, ...]:
+        """Open alerts, the worst and newest first, at most SHOWN."""
+        every = [*self._own.values(), *self._judged.values()]
+        return tuple(sorted(every, key=lambda alert: (_WORST_FIRST[alert.severity], -alert.last_step))[:SHOWN])
+
+    @property
+    def not_checked(self) -> dict[str, str]:
+        """Rule → why it could not judge."""
+        found: dict[str, str] | None = self._guarded(lambda: dict(self._judge.not_checked()))
+        return found if found is not None else self._not_checked
+
+    def write_waiting(self) -> None:
+        """Tries again to write what a full disk refused."""
+        waiting, self._unwritten = self._unwritten, []
+        for alert in waiting:
+            self._append(alert)
+
+    def _start_judge(self, plan: RulePlan) -> None:
+        from .judge import Judge
+
+        self._judge = Judge(plan)
+
+    def _keep(self, alert: Alert, live: bool) -> None:
+        key = (alert.rule, alert.first_step)
+        if alert.open:
+            if live and key not in self._judged:
+                self.total += 1
+            self._judged[key] = alert
+        else:
+            self._judged.pop(key, None)
+        if live:
+            self._append(replace(alert, time=alert.time or time.time()))
+
+    def _append(self, alert: Alert) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(descriptor, codec.dumps(alert).encode("utf-8", "replace") + b"\n")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self._say(f"alerts.jsonl cannot be written: {error}")
+            self._unwritten = [*self._unwritten[-99:], alert]
+
+    def _guarded(self, act: Callable[[], Any]) -> Any:
+        """A judge that raised is not asked again: half a memory would judge wrongly."""
+        if self._judge is None and self._not_checked:
+            return None
+        try:
+            return act()
+        except Exception as error:
+            self._say(f"the rules failed:\n{traceback.format_exc()}")
+            self._judge = None
+            self._not_checked = {"*": f"the rules failed: {type(error).__name__}: {error}"}
+            self.open(
+                "rules_degraded",
+                "warning",
+                0,
+                f"The early warnings stopped working: {type(error).__name__}: {error}",
+                meaning="A defect in a rule. The training itself is not touched.",
+                advice="Watch the curves yourself, and report supervisor.log of this attempt.",
+            )
+            return None
+
+
+def read_alerts(attempt: AttemptDir, limit: int = 10_000) -> list[Alert]:
+    """Every readable line of an attempt's alerts, oldest first; at most the newest `limit`."""
+    try:
+        lines = attempt.alerts.read_bytes().splitlines()[-limit:]
+    except OSError:
+        return []
+    found = []
+    for text in lines:
+        try:
+            found.append(codec.loads(Alert, text, "alerts.jsonl"))
+        except FormatError:
+            continue
+    return found
+
+
+def episodes(alerts: list[Alert]) -> int:
+    """Episodes among the lines of one attempt."""
+    return len({(alert.rule, alert.first_step) for alert in alerts if alert.open})

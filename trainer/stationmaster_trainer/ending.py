@@ -1,0 +1,109 @@
+"""Decides how an attempt ended, from the worker's records, its exit status and what this run itself asked for."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from dataclasses import dataclass
+
+from .contract import Failure, Finished
+from .states import CAUSES
+
+SUCCESSES = ("completed", "early_stopping")
+EXIT_DISK_FULL = errno.ENOSPC
+"""Exit code of a worker that could not even write its failure record."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The final part of a status."""
+
+    state: str
+    cause: str
+    message: str
+    way_out: str = ""
+    where: str = ""
+
+
+def decide(
+    exit_code: int,
+    finished: Finished | None,
+    failure: Failure | None,
+    *,
+    stop_cause: str | None = None,
+    killed: bool = False,
+    oom_evidence: str = "",
+    peak_bytes: int = 0,
+    last_words: str = "",
+) -> Ending:
+    """The one true ending.
+
+    `exit_code` is negative for a signal; `stop_cause` is set when a stop was asked for; `killed` when this run sent
+    SIGKILL; `last_words` is the last line of the worker's output (untrusted).
+    """
+    if finished is not None:
+        return of_finished(finished)
+    if failure is not None:
+        return _of_failure(failure, oom_evidence)
+    if stop_cause is not None and exit_code < 0:
+        how = "killed" if killed else f"ended by {signal_name(-exit_code)}"
+        message = f"It did not stop by itself in time and was {how}: steps after the newest checkpoint are lost."
+        return Ending("stopped", stop_cause, message, "Resume from the newest checkpoint.")
+    if exit_code < 0:
+        return _of_signal(-exit_code, oom_evidence, peak_bytes)
+    if exit_code == EXIT_DISK_FULL:
+        message = "No space left on the device: not even the log could be written."
+        return Ending("failed", "disk_full", message, "Free space on the disk of the project, then resume.")
+    said = f" Its last words: {last_words}" if last_words else ""
+    return Ending(
+        "failed",
+        "exited_early",
+        f"The worker ended with exit code {exit_code} and without its finished record.{said}",
+        "Look for sys.exit() or os._exit() in the training code, and at the end of worker.log.",
+    )
+
+
+def of_finished(finished: Finished) -> Ending:
+    """From the worker's own last record."""
+    if finished.reason in SUCCESSES:
+        return Ending("succeeded", finished.reason, f"{CAUSES[finished.reason]} (step {finished.step}).")
+    if finished.reason in CAUSES:
+        return Ending("stopped", finished.reason, f"{CAUSES[finished.reason]} (step {finished.step}).")
+    return Ending("failed", "exited_early", f"the worker gave an unknown reason for its end: {finished.reason!r}")
+
+
+def of_failure(failure: Failure) -> Ending:
+    """From the worker's own account of an exception."""
+    return _of_failure(failure, "")
+
+
+def _of_failure(failure: Failure, oom_evidence: str) -> Ending:
+    cause = failure.cause if failure.cause in CAUSES else "exception"
+    message = f"{failure.error}: {failure.message}" if failure.message else failure.error
+    if cause == "exception" and oom_evidence:
+        return Ending("failed", "oom", f"{message} ({oom_evidence})", "Use a smaller batch_size.", failure.where)
+    return Ending("failed", cause, message, failure.way_out, failure.where)
+
+
+def _of_signal(number: int, oom_evidence: str, peak_bytes: int) -> Ending:
+    name = signal_name(number)
+    peak = f" Its peak of resident memory was {peak_bytes / 2**20:,.0f} MiB." if peak_bytes else ""
+    if oom_evidence:
+        message = f"Killed by the kernel's out-of-memory killer ({oom_evidence}).{peak}"
+        return Ending("failed", "oom", message, "Use a smaller batch_size, or more memory; then resume.")
+    message = f"The worker was killed by {name}, which this run did not send.{peak}"
+    if number == signal.SIGKILL:
+        way_out = "If nobody sent it, the host ran out of memory: see the kernel's log (dmesg). Resume when it is safe."
+    elif number in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE):
+        way_out = "A crash in native code: the end of worker.log holds the stack. Check the versions of the packages."
+    else:
+        way_out = "Resume from the newest checkpoint."
+    return Ending("failed", "signal", message, way_out)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; `signal 63` where it has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,87 @@
+"""Evidence that the kernel's out-of-memory killer ended a process: its cgroup's counter, and the kernel's log."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import sys
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+class KernelWitness:
+    """Made before the worker starts; `killed` compares with then."""
+
+    def __init__(self) -> None:
+        self._files = _counter_files()
+        self._before = _count(self._files)
+        self._log = _open_kernel_log()
+
+    def killed(self, pid: int) -> str:
+        """What shows that process `pid` was killed for memory; empty when nothing does."""
+        lines = self._new_lines()
+        named = next((line for line in lines if re.search(rf"[Kk]illed process {pid}\b", line)), "")
+        if named:
+            return f"kernel log: {named}"
+        more = _count(self._files) - self._before
+        return f"the cgroup's oom_kill counter grew by {more}" if more > 0 else ""
+
+    def _new_lines(self) -> list[str]:
+        lines: list[str] = []
+        if self._log is None:
+            return lines
+        for _ in range(10_000):
+            try:
+                lines.append(os.read(self._log, 8192).decode(errors="replace").partition(";")[2].splitlines()[0])
+            except (BlockingIOError, IndexError):
+                break
+            except OSError:  # EPIPE: messages were lost meanwhile; the next read goes on
+                continue
+        return lines
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident memory of any child that was waited for."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _counter_files() -> list[Path]:
+    """Of this process's cgroup, which the worker inherits: version 2 and version 1."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            found.append(CGROUPS / path.lstrip("/") / "memory.events")
+        elif "memory" in controllers.split(","):
+            found.append(CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
+    return [file for file in found if file.is_file()]
+
+
+def _count(files: list[Path]) -> int:
+    total = 0
+    for file in files:
+        try:
+            total += sum(int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith("oom_kill "))
+        except (OSError, ValueError, IndexError):
+            continue
+    return total
+
+
+def _open_kernel_log() -> int | None:
+    try:
+        descriptor = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        os.lseek(descriptor, 0, os.SEEK_END)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,96 @@
+"""The process that trains: loads the spec, hands over to the adapter, says how it ended. The supervisor starts it."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from . import codec, failure, plugins, rundir
+from .contract import Finished, Launch, Spec
+from .ending import EXIT_DISK_FULL
+from .reporter import Outcome, Reporter
+from .rundir import AttemptDir, RunDir
+
+EXIT_FAILED = 1
+
+
+def main(attempt_path: str) -> int:
+    """Trains one attempt and returns the exit code. A `SystemExit` of the user's code passes through: no success."""
+    attempt = AttemptDir(Path(attempt_path).absolute())
+    spec = codec.loads(Spec, RunDir(attempt.path.parent.parent).spec.read_bytes(), "spec.json")
+    launch = codec.loads(Launch, attempt.launch.read_bytes(), "launch.json")
+    stacks = os.open(attempt.stacks, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
+    reporter = Reporter(attempt, spec)
+    _stop_on_signal(reporter)
+    surroundings = threading.Thread(target=_record_environment, args=(attempt, spec, launch), daemon=True)
+    surroundings.start()
+    try:
+        code = _train(spec, launch, reporter)
+        surroundings.join(10.0)
+        reporter.close()
+        return code
+    except OSError as error:  # the log itself cannot be written any more
+        traceback.print_exc()
+        return EXIT_DISK_FULL if failure.cause_of(error) == "disk_full" else EXIT_FAILED
+
+
+def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
+    try:
+        reporter.phase("import")
+        adapter = plugins.find("adapters", spec.config.framework)
+        outcome: Outcome = adapter.train(spec, launch, reporter)
+    except SystemExit:
+        reporter.close()
+        raise
+    except BaseException as error:
+        traceback.print_exc()
+        reporter.write(failure.describe(error, spec, step=reporter.step, elapsed=reporter.elapsed()))
+        reporter.flush()
+        return EXIT_FAILED
+    reporter.ack(outcome.step)
+    reporter.write(_finished(outcome, reporter))
+    reporter.flush()
+    return 0
+
+
+def _finished(outcome: Outcome, reporter: Reporter) -> Finished:
+    return Finished(
+        time=time.time(),
+        elapsed=reporter.elapsed(),
+        step=outcome.step,
+        reason=outcome.reason,
+        train_seconds=outcome.train_seconds,
+        samples=outcome.samples,
+    )
+
+
+def _stop_on_signal(reporter: Reporter) -> None:
+    """SIGTERM and SIGINT ask once, like a request to stop; when a stop was asked for already, they end the process."""
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == owner and reporter.stop_requested is None:
+            reporter.request_stop("user")
+            return
+        signal.signal(number, signal.SIG_DFL)  # a forked data-loader process, or the second time
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _record_environment(attempt: AttemptDir, spec: Spec, launch: Launch) -> None:
+    from . import environment
+
+    try:
+        rundir.create(attempt.environment, codec.dumps(environment.describe(spec, launch), indent=1).encode())
+    except OSError as error:
+        print(f"environment.json could not be written: {error}", file=sys.stderr)
