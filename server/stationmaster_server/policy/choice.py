@@ -1,4 +1,4 @@
-"""The proposed value of every key of the configuration that is computed, from what was measured and what a person changed.
+"""The proposed value of every computed key of the configuration, from what was measured and what a person changed.
 
 Each value carries its reason and source, and where the table of defaults is more specific than the checklist, the other
 value beside it. Pure: measurements in, choices out.

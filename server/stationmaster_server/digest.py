@@ -1,0 +1,98 @@
+"""What a yes is bound to: one hash over configuration, model file with its local imports, data, Python and command.
+
+Computed when the configuration is shown and again at the start, so that any change between the two voids the yes. Not
+covered: installed packages (the run's `environment.json` records them).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stationmaster_trainer import codec, entry, fingerprint
+from stationmaster_trainer.contract import TrainingConfig
+from stationmaster_trainer.errors import DataError
+
+from .plan import Proposal
+from .roots import inside
+
+BUILD_DATA = "build_data"
+
+
+def digest(parts: Mapping[str, str]) -> str:
+    """SHA-256 over the named parts, in hex."""
+    return sha256(dict(parts))
+
+
+def sha256(value: Any) -> str:
+    """SHA-256 over the canonical JSON of contract dataclasses and plain values."""
+    plain = json.dumps(codec.to_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def parts(
+    project: Path, config: TrainingConfig, python: str, command: tuple[str, ...], shown: Proposal | None = None
+) -> dict[str, str]:
+    """Every part as it is now. Data whose files are untouched since `shown` are not read again.
+
+    Raises ModelError or DataError when the model file or a data file is gone or cannot be read.
+    """
+    same = shown is not None and shown.signature == signature(project, config)
+    data = shown.parts["data"] if shown is not None and same else data_sha256(project, config)
+    return {
+        "configuration": sha256(config),
+        "model file": entry.entry_sha256(entry.resolve(config.model_path, project), project),
+        "data": data,
+        "python": python,
+        "command": sha256(list(command)),
+    }
+
+
+def data_paths(project: Path, train_data: str, val_data: str) -> list[Path]:
+    """The data files and folders that a configuration names, training first; none for `build_data`."""
+    named = [train_data] if train_data != BUILD_DATA else []
+    named += [val_data] if val_data not in ("split", "none", BUILD_DATA) else []
+    return [inside(project, name, "the data file") for name in named]
+
+
+def data_sha256(project: Path, config: TrainingConfig) -> str:
+    """SHA-256 over the content of the data. DataError names what cannot be read."""
+    try:
+        return fingerprint.of_paths(_readable(data_paths(project, config.train_data, config.val_data)))
+    except OSError as error:
+        raise _unreadable(error) from None
+
+
+def signature(project: Path, config: TrainingConfig) -> str:
+    """Hash over names, sizes, inodes and times of the data files; equal means that their content is the same.
+
+    The change time is among them: an edit that restores size and date is still seen.
+    """
+    found: list[tuple[str, int, int, int, int]] = []
+    try:
+        for path in _readable(data_paths(project, config.train_data, config.val_data)):
+            files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            for file in files:
+                facts = file.stat()
+                found.append((str(file), facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns))
+    except OSError as error:
+        raise _unreadable(error) from None
+    return sha256(found)
+
+
+def _readable(paths: list[Path]) -> list[Path]:
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"the data file {path} does not exist.", "Check the path, or name another one.")
+        if not path.is_file() and not path.is_dir():  # a FIFO would be waited for without end
+            raise DataError(f"{path} is neither a file nor a folder.", "Name a data file or a folder of them.")
+    return paths
+
+
+def _unreadable(error: OSError) -> DataError:
+    return DataError(
+        f"the data file {error.filename} cannot be read: {error.strerror or error}.", "Check its permissions."
+    )
