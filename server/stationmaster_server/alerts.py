@@ -1,4 +1,4 @@
-"""The alert episodes of a run, read from `alerts.jsonl`, each in its newest form. An episode is a rule and a first step.
+"""The alert episodes of a run, read from `alerts.jsonl`, each in its newest form: an episode is a rule and a step.
 
 A damaged line is skipped and counted, never raised: the warnings that can be read must not be lost with it.
 """

@@ -25,6 +25,7 @@ OURS = frozenset(
     {"completed", "early_stopping", "user", "signal", "hang", "rule", "supervisor_gone", "run_folder_gone"}
 )
 """Causes whose evidence is written by the supervisor; the others may quote the user's code and are fenced."""
+LOST = "its supervisor ended without a word: it was killed, or the machine restarted"
 
 
 def text(
@@ -62,8 +63,8 @@ def facts(status: Status, state: str, since: Cursor | None = None, closed: Seque
         "samples_per_second": _five(status.samples_per_second),
         "eta_seconds": None if state in FINAL or state == DERIVED else _five(status.eta_seconds),
         "eval": newest and {"step": newest.step, "loss": _five(newest.loss), "metrics": _rounded(newest.metrics)},
-        "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric},
-        "checkpoint": saved and saved.path,
+        "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric, "path": best.path},
+        "checkpoint": saved and {"step": saved.step, "path": clean(saved.path, 200)},
         "alerts": [_brief(alert, since) for alert in shown],
         "cursor": str(Cursor.of(status, state)),
         "next_poll_seconds": next_poll(status, state),
@@ -122,7 +123,7 @@ def _headline(status: Status, state: str, now: float) -> str:
     attempt = f", attempt {status.attempt} from step {count(status.resumed_from)}" if status.attempt > 1 else ""
     line = f"{status.run}: {state}{cause}, step {_steps(status)} ({percent(status.step, status.total_steps)}){attempt}"
     if state in FINAL:
-        return f"{line}, {duration(status.elapsed)} of training time in all"
+        return f"{line}, {duration(status.elapsed)} in all"
     if state == DERIVED:
         return f"{line}, last seen {duration(now - status.updated)} ago"
     return line if status.eta_seconds is None else f"{line}, ETA {duration(status.eta_seconds)}"
@@ -147,7 +148,7 @@ def _numbers(status: Status, state: str) -> list[str]:
     values = [value for _, value in status.curve]
     if len(values) < 4:
         return [line]
-    return [line, f"curve {number(values[0])} {sparkline(values, SPARK)} {number(values[-1])}"]
+    return [line, f"train loss curve {number(values[0])} {sparkline(values, SPARK)} {number(values[-1])}"]
 
 
 def _news(status: Status, since: Cursor | None) -> list[str]:
@@ -160,7 +161,7 @@ def _news(status: Status, since: Cursor | None) -> list[str]:
             line += ", the best so far" if best.step == newest.step else f"; best {number(best.value)} at {best.step:,}"
         lines.append(line)
     if saved is not None and (since is None or saved.step != since.checkpoint_step):
-        lines.append(f"newest checkpoint: {clean(saved.path, 120)}")
+        lines.append(f"newest checkpoint: {short(clean(saved.path), 120)}")
     return lines
 
 
@@ -182,7 +183,7 @@ def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> li
         names = ", ".join(alert.rule for alert in status.alerts_open if alert not in new)
         lines.append(f"still open, told before: {names}")
     if closed:
-        names = ", ".join(f"{alert.rule} (step {_span(alert)})" for alert in closed[:SHOWN_ALERTS])
+        names = ", ".join(f"{alert.rule} (step {span(alert)})" for alert in closed[:SHOWN_ALERTS])
         more = f" and {count(len(closed) - SHOWN_ALERTS)} more" if len(closed) > SHOWN_ALERTS else ""
         lines.append(f"over again: {names}{more}")
     return lines
@@ -191,11 +192,12 @@ def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> li
 def _alert(alert: Alert) -> str:
     seen = short(clean(alert.message), 150)
     return (
-        f"{alert.severity.upper()} {alert.rule}, step {_span(alert)}: {seen} {short(clean(alert.advice), 110)}".rstrip()
+        f"{alert.severity.upper()} {alert.rule}, step {span(alert)}: {seen} {short(clean(alert.advice), 110)}".rstrip()
     )
 
 
-def _span(alert: Alert) -> str:
+def span(alert: Alert) -> str:
+    """The steps of an alert: 120, or 120–131."""
     first, last = count(alert.first_step), count(alert.last_step)
     return first if alert.first_step == alert.last_step else f"{first}–{last}"
 
@@ -211,12 +213,12 @@ def _loggers(status: Status) -> list[str]:
 def _end(status: Status, state: str) -> list[str]:
     """Cause and evidence; what the user's own code said stands fenced and last."""
     if state == DERIVED:
-        why = CAUSES.get(status.cause or "", "its supervisor ended without a word: killed, or the machine restarted")
+        why = CAUSES.get(status.cause or "", LOST)
         return [f"Lost: {why}."]
     meaning = CAUSES.get(status.cause or "", "")
     lines = [f"{meaning[:1].upper()}{meaning[1:]}."] if meaning else []
     message = short(clean(status.message), 240)
-    where = clean(status.where, 120)
+    where = short(clean(status.where), 120)
     if message and status.cause in OURS:
         lines.append(message)
     elif message:

@@ -1,7 +1,7 @@
 """The numbers of a whole run, gathered in one pass over the streams of all its attempts, in memory that does not grow.
 
-Rows of an attempt beyond the step that a later attempt continued from are left out of every figure but the time: that was
-spent. What cannot be read is counted and named, the rest still stands.
+Rows of an attempt beyond the step that a later attempt continued from are left out of every figure but the time: that
+was spent. What cannot be read is counted and named, the rest still stands.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from stationmaster_trainer import contract, stream
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.rundir import RunDir
+from stationmaster_trainer.verdict import Account
 
 from .series import Thinner
 
@@ -25,6 +26,8 @@ class Tally:
 
     train: Thinner = field(default_factory=Thinner)
     validation: Thinner = field(default_factory=Thinner)
+    course: Account = field(default_factory=Account)
+    """What the verdict is made from."""
     evals: int = 0
     last_train: contract.Train | None = None
     last_eval: contract.Eval | None = None
@@ -69,6 +72,7 @@ class Tally:
 
     def take(self, record: contract.Record) -> None:
         """One record that stands."""
+        self.course.see(record)
         if isinstance(record, contract.Train):
             self._train(record)
         elif isinstance(record, contract.Eval):

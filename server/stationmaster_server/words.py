@@ -23,7 +23,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def loss(value: float | None) -> str:
     """The checklist's X.XXX: three decimals, and three significant digits where those would hide a small loss."""
-    if value is None or not math.isfinite(value) or (value != 0 and abs(value) < 0.1) or abs(value) >= 1e6:
+    if value is None or not math.isfinite(value) or (value != 0 and abs(value) < 0.01) or abs(value) >= 1e6:
         return number(value)
     return f"{value:,.3f}"
 
@@ -38,9 +38,9 @@ def count(value: int) -> str:
     return f"{value:,}"
 
 
-def many(value: int, noun: str) -> str:
-    """A count with its noun: 1 alert, 12 alerts."""
-    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+def many(value: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: 1 alert, 12 alerts, 3 classes (`plural`)."""
+    return f"{value:,} {noun if value == 1 else plural or noun + 's'}"
 
 
 def duration(seconds: float | None) -> str:

@@ -134,6 +134,11 @@ class RunDir:
     def report(self) -> Path:
         return self.path / "report.md"
 
+    @property
+    def picture(self) -> Path:
+        """The loss curves beside the report."""
+        return self.path / "report.svg"
+
     def attempt(self, number: int) -> AttemptDir:
         return AttemptDir(self.path / "attempts" / f"{number:03d}")
 

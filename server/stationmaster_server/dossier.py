@@ -1,0 +1,161 @@
+"""Everything known of one run, gathered for its report: what was confirmed, what happened, what lies on the disk.
+
+Any part may be missing or damaged; then its place says so and the rest still stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stationmaster_trainer import codec, manifest
+from stationmaster_trainer.contract import Alert, Spec, Status
+from stationmaster_trainer.errors import CheckpointError, FormatError
+from stationmaster_trainer.rundir import RunDir
+from stationmaster_trainer.verdict import Verdict, verdict
+
+from . import decisions
+from .alerts import Episode, episodes
+from .answer import clean
+from .decisions import Gates
+from .diagnose import rule_plan
+from .tally import Tally, tally
+from .words import short
+
+MAX_SPEC = 4 << 20
+"""Bytes of the longest spec that is read."""
+
+GRAVITY = ("critical", "warning", "info")
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """One run, read at one time."""
+
+    project: Path
+    run: RunDir
+    state: str
+    """As derived by the reader; `unknown` when the status cannot be read."""
+    status: Status | None
+    spec: Spec | None
+    tally: Tally
+    episodes: list[Episode]
+    checkpoints: dict[int, Path]
+    """Step → folder, of those on the disk whose manifest is in order, oldest first."""
+    gates: Gates
+    """What was decided before the start."""
+    problems: list[str] = field(default_factory=list)
+    """What could not be read, each with its reason."""
+
+    @property
+    def step(self) -> int:
+        """Last step that stands."""
+        return max(self.tally.step, self.status.step if self.status else 0)
+
+    @property
+    def total_steps(self) -> int | None:
+        """Planned steps; None when neither the confirmed configuration nor the status can be read."""
+        if self.spec is not None:
+            return self.spec.config.total_steps
+        return self.status.total_steps or None if self.status else None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all attempts: the supervisor's clock, or the workers' own where that is longer or alone."""
+        return max(self.tally.total_seconds, self.status.elapsed if self.status else 0.0)
+
+    @property
+    def waived(self) -> bool:
+        """Whether the run was confirmed without validation."""
+        return self.spec is not None and self.spec.config.val_data == "none"
+
+    def relative(self, path: Path | str) -> str:
+        """A path as seen from the project, `/` as separator."""
+        try:
+            return Path(path).relative_to(self.project).as_posix()
+        except ValueError:
+            return str(path)
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """The run's checkpoint folder."""
+        return _checkpoint_dir(self.project, self.run, self.spec)
+
+    def best_checkpoint(self) -> tuple[int | None, str]:
+        """Step of the best checkpoint on the disk and by what it is best; or None and why there is none."""
+        if not self.checkpoints:
+            return None, "none on the disk"
+        best = [record for record in self.tally.checkpoints.values() if record.best]
+        if best:
+            step = best[-1].step
+            measure = "train loss" if self.waived else "validation loss"
+            return (
+                (step, measure) if step in self.checkpoints else (None, f"checkpoint-{step} is no longer on the disk")
+            )
+        return None, "none was compared"
+
+    def standing_alerts(self) -> list[Alert]:
+        """The newest form of every episode of the steps that stand, the worst first, then by step."""
+        alerts = [episode.alert for episode in self.episodes if not episode.superseded]
+        return sorted(alerts, key=lambda alert: (GRAVITY.index(alert.severity), alert.first_step))
+
+    def verdict(self) -> Verdict:
+        """The verdict on the steps that stand, from the alerts that were raised while they ran."""
+        alerts = sorted(self.standing_alerts(), key=lambda alert: alert.first_step)
+        outcome = (self.status.cause if self.status else None) or ""
+        return verdict(self.tally.course, alerts, rule_plan(self.spec) if self.spec else None, outcome)
+
+    def logs(self) -> list[str]:
+        """Where the numbers are: files and folders as seen from the project, addresses as they are."""
+        run = self.run
+        paths = [path for path in (run.metrics_csv, run.metrics_jsonl, run.tensorboard) if path.exists()]
+        found = [self.relative(path) for path in paths]
+        for logger in self.status.loggers if self.status else ():
+            if logger.where.startswith(("http://", "https://")):
+                found.append(short(clean(logger.where), 160))
+        if not found:
+            found = [self.relative(attempt.stream) for attempt in run.attempts() if attempt.stream.exists()]
+        return found
+
+
+def gather(project: Path, run: RunDir, status: Status | None, state: str, problems: list[str] | None = None) -> Dossier:
+    """Reads spec, streams, alerts and checkpoints of a run whose status was looked at before. Damage is told."""
+    told = list(problems or [])
+    spec = _spec(run, told)
+    total = tally(run)
+    told += total.damage[:5]
+    if len(total.damage) > 5:
+        told.append(f"and {len(total.damage) - 5} more damaged places in the streams")
+    found, damaged = episodes(run)
+    if damaged:
+        told.append(f"{damaged} unreadable lines in alerts.jsonl")
+    decided = decisions.read(run.checklist, told)
+    kept = _kept(_checkpoint_dir(project, run, spec), told)
+    return Dossier(project, run, state, status, spec, total, found, kept, decided, told)
+
+
+def _spec(run: RunDir, problems: list[str]) -> Spec | None:
+    try:
+        if not run.spec.is_file():
+            raise FormatError(f"{run.spec.name} is missing or no plain file")
+        with open(run.spec, "rb") as file:
+            return codec.loads(Spec, file.read(MAX_SPEC), run.spec.name)
+    except (OSError, FormatError) as error:
+        problems.append(str(error))
+        return None
+
+
+def _checkpoint_dir(project: Path, run: RunDir, spec: Spec | None) -> Path:
+    return project / (spec.config.checkpoint_dir if spec else f"checkpoints/{run.name}")
+
+
+def _kept(folder: Path, problems: list[str]) -> dict[int, Path]:
+    kept: dict[int, Path] = {}
+    for step, path in manifest.list_checkpoints(folder):
+        try:
+            manifest.read(path)
+        except CheckpointError as error:
+            problems.append(error.message)
+        else:
+            kept[step] = path
+    return kept
