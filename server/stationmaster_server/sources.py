@@ -1,0 +1,305 @@
+"""What a Python file says about training, read from its syntax tree: imports, models, functions, training loops.
+
+The file is never imported. Not covered: names made at run time, and star imports of local files.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import syntax
+from .syntax import Function, Parameter
+
+MAX_BYTES = 1_000_000
+FUNCTIONS = ("build_model", "build_data", "loss", "metrics")
+"""Functions of the user's file that the adapters call."""
+_TRAINERS = frozenset(
+    {"Trainer", "Seq2SeqTrainer", "SFTTrainer", "DPOTrainer", "GRPOTrainer", "RewardTrainer", "KTOTrainer"}
+)
+_GRADIENTS = frozenset({"jax.grad", "jax.value_and_grad", "flax.nnx.grad", "flax.nnx.value_and_grad"})
+_STARS = ("torch.nn", "flax.linen", "flax.nnx")
+_NO_MODELS = ("Tokenizer", "Processor", "Config", "FeatureExtractor")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something seen in a file."""
+
+    what: str
+    """`import torch`, `.backward()`, `transformers.Trainer(…)`, …"""
+    line: int
+
+
+@dataclass(frozen=True)
+class ModelClass:
+    """A class that is a model."""
+
+    name: str
+    path: str
+    line: int
+    kind: str
+    """`pytorch`, `transformers`, `lightning`, `linen`, `nnx`, `keras`."""
+    parameters: tuple[Parameter, ...]
+    part_of: tuple[str, ...] = ()
+    """Other model classes of the same file that use or extend it."""
+
+
+@dataclass(frozen=True)
+class FunctionFacts:
+    """One of `FUNCTIONS`, defined at the top of a file."""
+
+    name: str
+    line: int
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """One Python file."""
+
+    path: str
+    imports: tuple[Mark, ...] = ()
+    """First import of each module, as its full dotted name; local and type-checking imports left out."""
+    models: tuple[ModelClass, ...] = ()
+    functions: tuple[FunctionFacts, ...] = ()
+    main: int = 0
+    """Line of `if __name__ == "__main__"`, else 0."""
+    training: tuple[Mark, ...] = ()
+    """First of each sign of a training loop."""
+    pretrained: tuple[Mark, ...] = ()
+    """Identifiers or folders given to `from_pretrained` of a model class."""
+    inline_models: tuple[Mark, ...] = ()
+    """Models made outside any class: `nn.Sequential(…)` at the top of the file."""
+    trains_on_import: int = 0
+    """Line that starts training when the file is imported, else 0."""
+    problem: str = ""
+    """Why the file could not be read, when it could not."""
+    line: int = 0
+    """Line of a syntax error."""
+
+
+def read(project: Path, path: str) -> SourceFacts:
+    """Reads one file; a syntax error, a huge or unreadable file is its `problem`, never an exception."""
+    try:
+        size = (project / path).stat().st_size
+        content = (project / path).read_bytes() if size <= MAX_BYTES else b""
+    except OSError as error:
+        return SourceFacts(path, problem=f"cannot be read: {error.strerror}")
+    if size > MAX_BYTES:
+        return SourceFacts(path, problem=f"not read: {size:,} bytes, more than {MAX_BYTES:,}")
+    try:
+        return _File(path, _parse(content)).facts()
+    except SyntaxError as error:
+        return SourceFacts(path, problem=f"syntax error: {error.msg}", line=error.lineno or 0)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return SourceFacts(path, problem=f"cannot be parsed: {type(error).__name__}")
+
+
+def resolve_bases(files: Iterable[SourceFacts]) -> list[SourceFacts]:
+    """Settles classes whose base is a model class of another file of the project; the other doubtful ones go."""
+    files = list(files)
+    kinds = {model.name: model.kind for file in files for model in file.models if not model.kind.startswith("?")}
+    for _ in range(5):  # a chain of local bases, file after file
+        for file in files:
+            for model in file.models:
+                if model.kind.startswith("?") and model.name not in kinds and model.kind[1:] in kinds:
+                    kinds[model.name] = kinds[model.kind[1:]]
+    return [replace(file, models=tuple(_settled(file.models, kinds))) for file in files]
+
+
+def _settled(models: tuple[ModelClass, ...], kinds: dict[str, str]) -> Iterator[ModelClass]:
+    settled = {
+        model.name: kinds.get(model.kind[1:], "") if model.kind.startswith("?") else model.kind for model in models
+    }
+    for model in models:
+        if settled[model.name]:
+            part_of = tuple(name for name in model.part_of if settled[name])
+            yield replace(model, kind=settled[model.name], part_of=part_of)
+
+
+def _parse(content: bytes) -> ast.Module:
+    """The tree; bytes that are not valid in the file's encoding are replaced, they stand in comments and texts."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(content)
+        except SyntaxError as error:
+            if "codec can't decode" not in str(error) and "utf-8" not in str(error).lower():
+                raise
+            return ast.parse(content.decode("utf-8", "replace").removeprefix("\ufeff"))
+
+
+class _File:
+    """One parsed file; `facts()` gathers what is in it."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path = path
+        self.body = tree.body
+        self.nodes = list(ast.walk(tree))
+        self.names, self.stars = syntax.imported_names(self.nodes)
+        self.texts = syntax.constants(tree.body)
+
+    def facts(self) -> SourceFacts:
+        training = [mark for node in self.nodes for mark in self._training(node)]
+        main = [statement for statement in self.body if syntax.is_main(statement)]
+        return SourceFacts(
+            self.path,
+            imports=_first(self._imports()),
+            models=tuple(self._models()),
+            functions=tuple(
+                FunctionFacts(node.name, node.lineno, syntax.parameters(node))
+                for node in self.body
+                if isinstance(node, Function) and node.name in FUNCTIONS
+            ),
+            main=main[0].lineno if main else 0,
+            training=_first(training),
+            pretrained=_first(mark for node in self.nodes for mark in self._pretrained(node)),
+            inline_models=tuple(self._inline_models()),
+            trains_on_import=self._trains_on_import(),
+        )
+
+    def _dotted(self, node: ast.AST) -> str:
+        """`nn.Linear` as `torch.nn.Linear`, through the file's imports; empty for anything but names and attributes."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, ast.Name):
+            return ""
+        first = self.names.get(node.id)
+        if first is None and not parts and node.id in ("Module", "Sequential"):
+            first = next((f"{star}.{node.id}" for star in self.stars if star in _STARS), None)
+        return ".".join([first or node.id, *reversed(parts)])
+
+    def _imports(self) -> Iterator[Mark]:
+        skipped = syntax.type_checking(self.nodes)
+        for node in self.nodes:
+            if id(node) in skipped:
+                continue
+            if isinstance(node, ast.Import):
+                yield from (Mark(alias.name, node.lineno) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                yield Mark(node.module, node.lineno)
+                yield from (Mark(f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+    def _models(self) -> Iterator[ModelClass]:
+        classes = {node.name: node for node in self.body if isinstance(node, ast.ClassDef)}
+        kinds = {name: self._kind(node, classes, 0) for name, node in classes.items()}
+        users = {name: syntax.names_in(node) for name, node in classes.items() if kinds[name]}
+        for name, node in classes.items():
+            if kinds[name]:
+                part_of = tuple(other for other, used in users.items() if other != name and name in used)
+                parameters = self._constructor(node, classes, 0)
+                yield ModelClass(name, self.path, node.lineno, kinds[name], parameters, part_of)
+
+    def _kind(self, node: ast.ClassDef, classes: dict[str, ast.ClassDef], depth: int) -> str:
+        """Kind of model by the bases; `?Base` for a base that may be a class of another file; empty for no model."""
+        unsettled = ""
+        for base in node.bases:
+            dotted = self._dotted(base.value if isinstance(base, ast.Subscript) else base)
+            kind = model_kind(dotted)
+            if not kind and dotted in classes and dotted != node.name and depth < 20:
+                kind = self._kind(classes[dotted], classes, depth + 1)
+            if kind and not kind.startswith("?"):
+                return kind
+            unsettled = unsettled or kind or (f"?{dotted.rpartition('.')[2]}" if "." in dotted else "")
+        return unsettled
+
+    def _constructor(self, node: ast.ClassDef, classes: dict[str, ast.ClassDef], depth: int) -> tuple[Parameter, ...]:
+        """Parameters of `__init__`, else the annotated fields of a linen module, else those of a base in this file."""
+        for statement in node.body:
+            if isinstance(statement, Function) and statement.name == "__init__":
+                return syntax.parameters(statement)[1:]
+        fields = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+        if fields and self._kind(node, classes, 0) == "linen":
+            return tuple(Parameter(item.target.id, syntax.text(item.value)) for item in fields)  # type: ignore[union-attr]
+        for base in node.bases:
+            name = self._dotted(base)
+            if name in classes and name != node.name and depth < 20:
+                return self._constructor(classes[name], classes, depth + 1)
+        return ()
+
+    def _training(self, node: ast.AST) -> Iterator[Mark]:
+        if isinstance(node, Function):  # decorators: @jax.value_and_grad
+            yield from (Mark(self._dotted(d), d.lineno) for d in node.decorator_list if self._dotted(d) in _GRADIENTS)
+        if not isinstance(node, ast.Call):
+            return
+        dotted = self._dotted(node.func)
+        if dotted in _GRADIENTS:
+            yield Mark(dotted, node.lineno)
+        elif dotted.rpartition(".")[2] in _TRAINERS and "." in dotted:
+            yield Mark(f"{dotted}(…)", node.lineno)
+        elif isinstance(node.func, ast.Attribute):
+            called, on = node.func.attr, self._dotted(node.func.value).rpartition(".")[2].lower()
+            if called in ("backward", "apply_gradients", "apply_updates"):
+                yield Mark(f".{called}()", node.lineno)
+            elif called in ("step", "update") and "opt" in on:
+                yield Mark(f"optimizer.{called}()", node.lineno)
+            elif called == "fit" and ("trainer" in on or "model" in on):
+                yield Mark(".fit()", node.lineno)
+
+    def _pretrained(self, node: ast.AST) -> Iterator[Mark]:
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
+            return
+        owner = self._dotted(node.func.value).rpartition(".")[2]
+        if node.func.attr != "from_pretrained" or not owner or any(word in owner for word in _NO_MODELS):
+            return
+        first = node.args[0]
+        value = self.texts.get(first.id) if isinstance(first, ast.Name) else getattr(first, "value", None)
+        if isinstance(value, str) and 0 < len(value) <= 200:
+            yield Mark(value, node.lineno)
+
+    def _inline_models(self) -> Iterator[Mark]:
+        for statement in self.body:
+            value = getattr(statement, "value", None) if isinstance(statement, (ast.Assign, ast.AnnAssign)) else None
+            if isinstance(value, ast.Call) and model_kind(self._dotted(value.func)) in ("pytorch", "nnx", "linen"):
+                yield Mark(f"{self._dotted(value.func)}(…)", statement.lineno)
+
+    def _trains_on_import(self) -> int:
+        """Line of the first statement that trains on import, directly or by calling a function of the file."""
+        functions = {node.name: list(ast.walk(node)) for node in self.body if isinstance(node, Function)}
+        training = {name for name, nodes in functions.items() if any(True for n in nodes for _ in self._training(n))}
+        for _ in range(len(functions)):
+            more = {
+                name for name, nodes in functions.items() if name not in training and syntax.calls(nodes) & training
+            }
+            if not more:
+                break
+            training |= more
+        for node in syntax.executed(self.body):
+            marks = [mark for mark in self._training(node) if mark.what not in _GRADIENTS]  # these only wrap a function
+            if marks or syntax.calls([node]) & training:
+                return int(getattr(node, "lineno", 0))
+        return 0
+
+
+def model_kind(dotted: str) -> str:
+    """Kind of model that a base class of this full name makes; empty for none."""
+    module, _, name = dotted.rpartition(".")
+    if name == "LightningModule":
+        return "lightning"
+    if dotted.startswith("torch.nn.") and name[:1].isupper() and not name.endswith("Parameter"):
+        return "pytorch"
+    if dotted.startswith(("torchvision.models.", "torch_geometric.nn.", "timm.models.")) and name[:1].isupper():
+        return "pytorch"
+    if dotted in ("flax.linen.Module", "flax.linen.module.Module"):
+        return "linen"
+    if module in ("flax.nnx", "flax.experimental.nnx") and name[:1].isupper():
+        return "nnx"
+    if dotted.startswith("transformers.") and (name.endswith(("PreTrainedModel", "Model")) or "For" in name):
+        return "transformers"
+    if dotted.startswith(("keras.", "tensorflow.keras.", "tf_keras.")) and name in ("Model", "Sequential", "Layer"):
+        return "keras"
+    return ""
+
+
+def _first(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    """The first mark of each kind, by line."""
+    found: dict[str, Mark] = {}
+    for mark in sorted(marks, key=lambda mark: mark.line):
+        found.setdefault(mark.what, mark)
+    return tuple(found.values())
