@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from .framework import is_beside
-from .sources import ModelClass
+from .modelclass import ModelClass
 
 if TYPE_CHECKING:
     from .project import DataCandidate, ProjectFacts
@@ -58,7 +58,9 @@ def default_entry(facts: ProjectFacts) -> Entry:
     if models:
         taken = models[0]
         why = f"{taken.path}:{taken.line} class {taken.name}"
-        if len(facts.models) > 1 and len(models) == 1:
+        if taken.name in facts.built:
+            why += f", built at {facts.built[taken.name]}"
+        elif len(facts.models) > 1 and len(models) == 1:
             why += ", the only model that no other one uses"
         return Entry(taken.path, taken.name, why + _among([f"{model.path}:{model.name}" for model in models]))
     if builders:
@@ -70,14 +72,14 @@ def wholes(facts: ProjectFacts) -> list[ModelClass]:
     """Model classes of the framework that are no part of another one, the one taken by default first."""
     kinds = _KINDS[facts.framework.name or "pytorch"]
     fitting = [model for model in facts.models if model.kind in kinds]
-    best = [
-        model
-        for model in fitting
-        if not model.part_of or all(_kind(facts, o, model) == "lightning" for o in model.part_of)
-    ]
-    return sorted(
-        best or fitting, key=lambda model: (_file_order(facts, model.path), kinds.index(model.kind), -model.line)
-    )
+    lightning = {model.name for model in facts.models if model.kind == "lightning"}
+    best = [model for model in fitting if not set(model.part_of) - lightning] or fitting
+
+    def order(model: ModelClass) -> tuple[object, ...]:
+        *first, rank, path = _file_order(facts, model.path)
+        return *first, model.name not in facts.built, rank, path, kinds.index(model.kind), -model.line
+
+    return sorted(best, key=order)
 
 
 def default_data(facts: ProjectFacts) -> Data:
@@ -103,10 +105,6 @@ def default_data(facts: ProjectFacts) -> Data:
     size = "largest" if taken.bytes else "first"
     why = f"the {size}{_among([item.path for item in unnamed])}" if len(unnamed) > 1 else "the only data in the project"
     return Data(taken.path, _partner(usable, taken, "val"), _partner(usable, taken, "test"), why)
-
-
-def _kind(facts: ProjectFacts, name: str, beside: ModelClass) -> str:
-    return next((model.kind for model in facts.models if model.name == name and model.path == beside.path), "")
 
 
 def _file_order(facts: ProjectFacts, path: str) -> tuple[object, ...]:

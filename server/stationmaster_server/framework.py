@@ -67,10 +67,11 @@ def detect(files: Iterable[SourceFacts]) -> FrameworkFacts:
         return FrameworkFacts(None, "no Python file imports torch, transformers, jax or flax", others=others)
     name = max(FRAMEWORKS, key=lambda framework: weights.get(framework, 0.0))
     strongest = sorted(evidence[name], key=lambda pair: -pair[0])
-    shown = tuple(text for _, text in strongest[:3])
+    imports = [text for _, text in strongest if " import " in text]
+    shown = tuple(dict.fromkeys([*imports[:1], *(text for _, text in strongest)]))[:3]
     rest = [framework for framework in FRAMEWORKS if framework != name and weights.get(framework)]
     beside = f"; {' and '.join(rest)} weighed less" if rest else ""
-    return FrameworkFacts(name, f"{shown[0]}{beside}", shown, dict(weights), others)
+    return FrameworkFacts(name, f"{'; '.join(shown[:2])}{beside}", shown, dict(weights), others)
 
 
 def is_beside(path: str) -> bool:
@@ -88,7 +89,7 @@ def _signs(file: SourceFacts, own_model: bool) -> Iterator[tuple[str, float, Mar
             yield (*_IMPORTS[top], Mark(f"import {top}", mark.line))
     for model in file.models:
         if model.kind in _MODELS:
-            yield (*_MODELS[model.kind], Mark(f"class {model.name} ({model.kind})", model.line))
+            yield (*_MODELS[model.kind], Mark(f"class {model.name}", model.line))
     for mark in file.training:
         if mark.what in _CALLS:
             yield (*_CALLS[mark.what], mark)

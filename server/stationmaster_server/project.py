@@ -18,7 +18,8 @@ from .framework import PACKAGES, FrameworkFacts, detect, is_beside
 from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
 from .measuring import measure
-from .sources import FunctionFacts, ModelClass, SourceFacts
+from .modelclass import ModelClass, settle
+from .sources import FunctionFacts, SourceFacts
 
 __all__ = ["Data", "DataCandidate", "Entry", "EntryPoint", "ProjectFacts", "default_data", "default_entry", "inspect"]
 
@@ -71,6 +72,8 @@ class ProjectFacts:
     models: tuple[ModelClass, ...]
     functions: dict[str, tuple[FunctionFacts, ...]]
     """File → its functions that the adapters call."""
+    built: dict[str, str]
+    """Class that is called outside any class → `file:line` of the first place."""
     pretrained: tuple[tuple[str, str], ...]
     """Identifiers or folders of ready models: (identifier, evidence)."""
     data: tuple[DataCandidate, ...]
@@ -91,7 +94,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     Never raises for what lies in the project: what cannot be used is a finding.
     """
     listing = walk(project)
-    files = sources.resolve_bases(sources.read(project, path) for path in listing.python[:MAX_SOURCES])
+    files = settle(sources.read(project, path) for path in listing.python[:MAX_SOURCES])
     framework = detect(files)
     data = _sorted_data(listing.data)
     python, findings = _python(project, setting)
@@ -111,6 +114,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         ),
         models=tuple(model for file in files for model in file.models),
         functions={file.path: file.functions for file in files if file.functions},
+        built=_built(files),
         pretrained=_pretrained(listing, files),
         data=data,
         notebooks=tuple(listing.notebooks),
@@ -132,6 +136,14 @@ def _entry_point(file: SourceFacts) -> EntryPoint:
         return EntryPoint(file.path, (), ())
     evidence = tuple(f"{file.path}:{line} {what}" for _, what, line in seen[:8])
     return EntryPoint(file.path, tuple(dict.fromkeys(role for role, _, _ in seen)), evidence, file.trains_on_import)
+
+
+def _built(files: list[SourceFacts]) -> dict[str, str]:
+    own = sorted(files, key=lambda file: is_beside(file.path), reverse=True)
+    models = {model.name for file in files for model in file.models}
+    return {
+        mark.what: f"{file.path}:{mark.line}" for file in own for mark in reversed(file.built) if mark.what in models
+    }
 
 
 def _pretrained(listing: Listing, files: list[SourceFacts]) -> tuple[tuple[str, str], ...]:
@@ -233,6 +245,11 @@ def _source_findings(
         names = " and ".join(dict.fromkeys(other.rpartition(" ")[2] for other in framework.others))
         message = f"{names} seen ({framework.others[0].partition(' ')[0]}): its own training loop is not used"
         findings.append(Finding("framework", "info", message))
+    if not any(file.models or file.functions or file.pretrained for file in files):
+        for file in (file for file in files if file.inline_models):
+            made = file.inline_models[0]
+            message = f"{file.path}:{made.line} makes the model outside any class: {made.what}"
+            findings.append(Finding("source", "warning", message, "Return it from a function build_model()."))
     for file in files:
         if file.trains_on_import and not is_beside(file.path):
             message = f"{file.path}:{file.trains_on_import} starts training when the file is imported"

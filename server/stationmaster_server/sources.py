@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import syntax
+from .modelclass import ModelClass, model_kind
 from .syntax import Function, Parameter
 
 MAX_BYTES = 1_000_000
@@ -21,6 +22,7 @@ _TRAINERS = frozenset(
     {"Trainer", "Seq2SeqTrainer", "SFTTrainer", "DPOTrainer", "GRPOTrainer", "RewardTrainer", "KTOTrainer"}
 )
 _GRADIENTS = frozenset({"jax.grad", "jax.value_and_grad", "flax.nnx.grad", "flax.nnx.value_and_grad"})
+_LIBRARIES = frozenset({"torch", "transformers", "jax", "flax", "optax", "numpy", "pandas", "typing", "collections"})
 _STARS = ("torch.nn", "flax.linen", "flax.nnx")
 _NO_MODELS = ("Tokenizer", "Processor", "Config", "FeatureExtractor")
 
@@ -32,20 +34,6 @@ class Mark:
     what: str
     """`import torch`, `.backward()`, `transformers.Trainer(…)`, …"""
     line: int
-
-
-@dataclass(frozen=True)
-class ModelClass:
-    """A class that is a model."""
-
-    name: str
-    path: str
-    line: int
-    kind: str
-    """`pytorch`, `transformers`, `lightning`, `linen`, `nnx`, `keras`."""
-    parameters: tuple[Parameter, ...]
-    part_of: tuple[str, ...] = ()
-    """Other model classes of the same file that use or extend it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +62,8 @@ class SourceFacts:
     """Identifiers or folders given to `from_pretrained` of a model class."""
     inline_models: tuple[Mark, ...] = ()
     """Models made outside any class: `nn.Sequential(…)` at the top of the file."""
+    built: tuple[Mark, ...] = ()
+    """Classes of the project that are called outside any class: the model that a script trains is among them."""
     trains_on_import: int = 0
     """Line that starts training when the file is imported, else 0."""
     problem: str = ""
@@ -97,28 +87,6 @@ def read(project: Path, path: str) -> SourceFacts:
         return SourceFacts(path, problem=f"syntax error: {error.msg}", line=error.lineno or 0)
     except (ValueError, RecursionError, MemoryError) as error:
         return SourceFacts(path, problem=f"cannot be parsed: {type(error).__name__}")
-
-
-def resolve_bases(files: Iterable[SourceFacts]) -> list[SourceFacts]:
-    """Settles classes whose base is a model class of another file of the project; the other doubtful ones go."""
-    files = list(files)
-    kinds = {model.name: model.kind for file in files for model in file.models if not model.kind.startswith("?")}
-    for _ in range(5):  # a chain of local bases, file after file
-        for file in files:
-            for model in file.models:
-                if model.kind.startswith("?") and model.name not in kinds and model.kind[1:] in kinds:
-                    kinds[model.name] = kinds[model.kind[1:]]
-    return [replace(file, models=tuple(_settled(file.models, kinds))) for file in files]
-
-
-def _settled(models: tuple[ModelClass, ...], kinds: dict[str, str]) -> Iterator[ModelClass]:
-    settled = {
-        model.name: kinds.get(model.kind[1:], "") if model.kind.startswith("?") else model.kind for model in models
-    }
-    for model in models:
-        if settled[model.name]:
-            part_of = tuple(name for name in model.part_of if settled[name])
-            yield replace(model, kind=settled[model.name], part_of=part_of)
 
 
 def _parse(content: bytes) -> ast.Module:
@@ -159,6 +127,7 @@ class _File:
             training=_first(training),
             pretrained=_first(mark for node in self.nodes for mark in self._pretrained(node)),
             inline_models=tuple(self._inline_models()),
+            built=_first(self._built()),
             trains_on_import=self._trains_on_import(),
         )
 
@@ -188,13 +157,27 @@ class _File:
 
     def _models(self) -> Iterator[ModelClass]:
         classes = {node.name: node for node in self.body if isinstance(node, ast.ClassDef)}
-        kinds = {name: self._kind(node, classes, 0) for name, node in classes.items()}
-        users = {name: syntax.names_in(node) for name, node in classes.items() if kinds[name]}
         for name, node in classes.items():
-            if kinds[name]:
-                part_of = tuple(other for other, used in users.items() if other != name and name in used)
-                parameters = self._constructor(node, classes, 0)
-                yield ModelClass(name, self.path, node.lineno, kinds[name], parameters, part_of)
+            kind = self._kind(node, classes, 0)
+            if kind:
+                uses = sorted(filter(None, (self._local(used) for used in syntax.names_in(node))))
+                yield ModelClass(
+                    name, self.path, node.lineno, kind, self._constructor(node, classes, 0), uses=tuple(uses)
+                )
+
+    def _local(self, name: str) -> str:
+        """The class that a name may stand for in this project; empty for names of known libraries and small letters."""
+        full = self.names.get(name, name)
+        last = full.rpartition(".")[2]
+        return last if last[:1].isupper() and full.partition(".")[0] not in _LIBRARIES else ""
+
+    def _built(self) -> Iterator[Mark]:
+        for node in syntax.outside_classes(self.body):
+            if isinstance(node, ast.Call):
+                dotted = self._dotted(node.func)
+                name = dotted.rpartition(".")[2]
+                if name[:1].isupper() and dotted.partition(".")[0] not in _LIBRARIES:
+                    yield Mark(name, node.lineno)
 
     def _kind(self, node: ast.ClassDef, classes: dict[str, ast.ClassDef], depth: int) -> str:
         """Kind of model by the bases; `?Base` for a base that may be a class of another file; empty for no model."""
@@ -275,26 +258,6 @@ class _File:
             if marks or syntax.calls([node]) & training:
                 return int(getattr(node, "lineno", 0))
         return 0
-
-
-def model_kind(dotted: str) -> str:
-    """Kind of model that a base class of this full name makes; empty for none."""
-    module, _, name = dotted.rpartition(".")
-    if name == "LightningModule":
-        return "lightning"
-    if dotted.startswith("torch.nn.") and name[:1].isupper() and not name.endswith("Parameter"):
-        return "pytorch"
-    if dotted.startswith(("torchvision.models.", "torch_geometric.nn.", "timm.models.")) and name[:1].isupper():
-        return "pytorch"
-    if dotted in ("flax.linen.Module", "flax.linen.module.Module"):
-        return "linen"
-    if module in ("flax.nnx", "flax.experimental.nnx") and name[:1].isupper():
-        return "nnx"
-    if dotted.startswith("transformers.") and (name.endswith(("PreTrainedModel", "Model")) or "For" in name):
-        return "transformers"
-    if dotted.startswith(("keras.", "tensorflow.keras.", "tf_keras.")) and name in ("Model", "Sequential", "Layer"):
-        return "keras"
-    return ""
 
 
 def _first(marks: Iterable[Mark]) -> tuple[Mark, ...]:

@@ -102,6 +102,16 @@ def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
         queue.extend(reversed(list(ast.iter_child_nodes(node))))
 
 
+def outside_classes(body: list[ast.stmt]) -> Iterator[ast.AST]:
+    """Every node but those of class bodies."""
+    queue: list[ast.AST] = list(body)
+    while queue:
+        node = queue.pop()
+        if not isinstance(node, ast.ClassDef):
+            yield node
+            queue.extend(ast.iter_child_nodes(node))
+
+
 def type_checking(nodes: Iterable[ast.AST]) -> set[int]:
     """Identities of the nodes below `if TYPE_CHECKING:`."""
     guarded = [
