@@ -1,7 +1,7 @@
 """Saves checkpoints beside the training: snapshot on its thread, write on another, manifest last, rename, then prune.
 
-Framework-neutral: an adapter hands over a `Snapshot` that knows how to write itself. A checkpoint folder is complete or absent
-at every instant. Not covered: several ranks writing parts of one checkpoint.
+Framework-neutral: an adapter hands over a `Snapshot` that knows how to write itself. A checkpoint folder is complete or
+absent at every instant. Not covered: several ranks writing parts of one checkpoint.
 """
 
 from __future__ import annotations
@@ -93,15 +93,16 @@ class Saver:
         self._thread = threading.Thread(target=self._run, args=(label, taken, begun, stall), name="checkpoint-writer")
         self._thread.start()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the writing thread failed; `wait` raises it."""
+        return self._failure is not None
+
     def wait(self) -> None:
         """Waits for the checkpoint that is being written, and raises its failure."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self.raise_failure()
-
-    def raise_failure(self) -> None:
-        """Raises what went wrong on the writing thread, once."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure

@@ -1,4 +1,4 @@
-"""The best value so far and the patience left: which checkpoint is the best one, and when validation has stopped improving."""
+"""The best value so far and the patience left: which checkpoint is the best, and when to stop early."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress:
     stale: int = 0
     """Validations since then."""
     best_saved: float | None = None
-    """Smallest loss among the checkpoints: validation loss, or the window's training loss when validation was waived."""
+    """Smallest loss among the checkpoints: validation loss, or the window's train loss when that was waived."""
     best_saved_step: int | None = None
 
     def validated(self, loss: float, step: int) -> None:

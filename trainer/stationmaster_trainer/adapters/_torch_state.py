@@ -1,0 +1,152 @@
+"""The training state as a snapshot that writes itself, and back: model, optimizer, loss scale, random generators.
+
+`model.safetensors` holds parameters and buffers, tied ones once; `optimizer.pt` and `state.pt` load with
+`torch.load(weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import packages
+from ..checkpoint import Snapshot
+from ..errors import CheckpointError
+from . import _torch_device
+
+MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.pt"
+_TIES = "stationmaster.ties"
+"""Metadata key of `model.safetensors`: name → name of the tensor that it shares its memory with."""
+
+
+class Buffers:
+    """Host copies of the state, allocated once and used again: the step waits for a memory copy, not for a disk."""
+
+    def __init__(self) -> None:
+        self._held: list[Tensor] = []
+
+    def copy(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Copies every tensor to the host. The result is overwritten by the next call."""
+        like = [(tensor.shape, tensor.dtype) for tensor in tensors]
+        if like != [(held.shape, held.dtype) for held in self._held]:
+            pin = any(tensor.is_cuda for tensor in tensors)
+            self._held = [torch.empty(shape, dtype=dtype, pin_memory=pin) for shape, dtype in like]
+        for held, tensor in zip(self._held, tensors, strict=True):
+            held.copy_(tensor, non_blocking=True)
+        if any(tensor.is_cuda for tensor in tensors):
+            torch.cuda.synchronize()
+        return self._held
+
+
+def take(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    more: dict[str, Any],
+    buffers: Buffers,
+    write_more: Callable[[Path], object],
+) -> Snapshot:
+    """Copies the state now. `more` is small and plain (or tensors); `write_more` adds files that do not change."""
+    weights, ties, extra = _split(model.state_dict())
+    tree = optimizer.state_dict()
+    tensors: list[Tensor] = list(weights.values())
+    _collect(tree, tensors)
+    held = buffers.copy(tensors)
+    copies = dict(zip(weights, held[: len(weights)], strict=True))
+    optimizer_copy = _replaced(tree, iter(held[len(weights) :]))
+    state = {**more, "extra": extra, "rng": _torch_device.rng_state()}
+
+    def write(folder: Path) -> None:
+        safetensors = packages.need("safetensors.torch", "saving a checkpoint")
+        safetensors.save_file(copies, str(folder / MODEL), metadata={"format": "pt", _TIES: json.dumps(ties)})
+        torch.save(optimizer_copy, folder / OPTIMIZER)
+        torch.save(state, folder / STATE)
+        write_more(folder)
+
+    return Snapshot(sum(tensor.nbytes for tensor in held), write)
+
+
+def load_model(model: nn.Module, folder: Path) -> None:
+    """Fills the model from a verified checkpoint. CheckpointError names the first parameter that does not fit."""
+    weights = packages.need("safetensors.torch", "reading a checkpoint").load_file(str(folder / MODEL))
+    with packages.need("safetensors", "reading a checkpoint").safe_open(str(folder / MODEL), "pt") as file:
+        ties = json.loads((file.metadata() or {}).get(_TIES, "{}"))
+    weights |= {name: weights[source] for name, source in ties.items() if source in weights}
+    weights |= read_state(folder).get("extra", {})
+    wanted = model.state_dict()
+    for name, value in wanted.items():
+        if name not in weights:
+            raise _mismatch(folder, f"it lacks {name}, which the model has")
+        if isinstance(value, Tensor) and weights[name].shape != value.shape:
+            shapes = f"{tuple(weights[name].shape)} in the checkpoint, {tuple(value.shape)} in the model"
+            raise _mismatch(folder, f"{name} is {shapes}")
+    for name in weights:
+        if name not in wanted:
+            raise _mismatch(folder, f"it has {name}, which the model lacks")
+    model.load_state_dict(weights)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Fills the optimizer from a verified checkpoint."""
+    state = torch.load(folder / OPTIMIZER, weights_only=True, map_location="cpu")
+    try:
+        optimizer.load_state_dict(state)
+    except (ValueError, KeyError) as error:
+        raise _mismatch(folder, f"its optimizer state does not fit: {error}") from None
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """`state.pt`: loss scale, random generators and other small parts."""
+    found: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location="cpu")
+    return found
+
+
+def _split(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:
+    """Own tensors, ties (name → first name of the same memory) and what is no tensor (a module's extra state)."""
+    weights: dict[str, Tensor] = {}
+    ties: dict[str, str] = {}
+    extra: dict[str, Any] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            extra[name] = value
+            continue
+        memory = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and memory in first:
+            ties[name] = first[memory]
+        else:
+            first[memory] = name
+            weights[name] = value.detach()
+    return weights, ties, extra
+
+
+def _collect(tree: Any, into: list[Tensor]) -> None:
+    if isinstance(tree, Tensor):
+        into.append(tree.detach())
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            _collect(value, into)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            _collect(value, into)
+
+
+def _replaced(tree: Any, tensors: Any) -> Any:
+    """The same tree with its tensors replaced in the order of `_collect`."""
+    if isinstance(tree, Tensor):
+        return next(tensors)
+    if isinstance(tree, dict):
+        return {key: _replaced(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree)([_replaced(value, tensors) for value in tree])
+    return tree
+
+
+def _mismatch(folder: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} is of another model: {what}.", "Restore the model file as it was, or start a new run."
+    )

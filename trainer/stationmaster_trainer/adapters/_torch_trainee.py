@@ -1,0 +1,302 @@
+"""One model with its optimizer in PyTorch: the step, validation, and what a checkpoint holds.
+
+On the CPU loss and norm are read at every step. On a device nothing waits: they gather in a ring that is read when a
+record is due, clipping and skipping are left to the fused optimizer through `grad_scale` and `found_inf`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import failure, user_model
+from ..checkpoint import Snapshot
+from ..contract import TrainingConfig
+from ..dataset import Dataset
+from ..errors import ModelError, StationmasterError
+from ..feed import Batch
+from ..loop import Evaluation, StepResult
+from . import _torch_state
+from ._torch_device import preserved_rng
+from ._torch_loss import Objective, looks_like_probabilities, output_of
+from ._torch_metrics import Tally
+from ._torch_probe import Probe
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_SCALE, GROWTH_STEPS = 65536.0, 2000
+"""Dynamic loss scale of fp16 as in torch.amp.GradScaler: halved on an overflow, doubled after so many steps without."""
+
+
+class TorchTrainee:
+    """Implements `loop.Trainee`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        config: TrainingConfig,
+        device: torch.device,
+        precision: str,
+        project_dir: Path,
+        val: Dataset | None = None,
+        tally: Callable[[], Tally] | None = None,
+        write_more: Callable[[Path], object] = lambda folder: None,
+    ) -> None:
+        """`model` is on `device` already. `write_more` adds files to each checkpoint."""
+        self.model = model.train()
+        self.objective = objective
+        self.precision = precision
+        self.updates = 0
+        """Steps done in this process."""
+        self._project_dir = project_dir
+        self.config = self._config = config
+        self._device = device
+        self._val = val
+        self._tally = tally or (lambda: Tally(config.task, 0))
+        self._write_more = write_more
+        self._named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if not self._named:
+            raise ModelError("no parameter of the model gets a gradient: nothing to train.", "Check requires_grad.")
+        self._parameters = [parameter for _, parameter in self._named]
+        self.optimizer = make_optimizer(config, self._parameters)
+        self._groups = self.optimizer.param_groups
+        self._autocast = torch.autocast(device.type, dtype=DTYPES[precision]) if precision in DTYPES else nullcontext()
+        self._statistics = [s for module in model.modules() for s in _running_statistics(module)]
+        self._good_statistics = [s.clone() for s in self._statistics]
+        self._buffers = _torch_state.Buffers()
+        self._results: list[StepResult] = []
+        self._on_device = device.type == "cuda" and bool(self.optimizer.defaults.get("fused"))
+        self._ring = torch.zeros(max(1, config.log_every), 4, device=device) if self._on_device else None
+        self._filled = 0
+        self._scale = torch.full((), FIRST_SCALE, device=device) if precision == "fp16" else None
+        self._good_steps = torch.zeros((), device=device)
+        if self._scale is not None and not self._on_device:
+            raise ModelError("fp16 needs a CUDA device.", "Set precision to fp32.")
+
+    def step(self, batches: Sequence[Batch], learning_rate: float) -> None:
+        """One optimizer step; see `loop.Trainee`."""
+        self._update(self.backward(batches), learning_rate)
+
+    def probe(self, batches: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
+        """The same step with a look at what it changed."""
+        loss = self.backward(batches)
+        probe = Probe(self._named, float(self._scale) if self._scale is not None else 1.0)
+        self._update(loss, learning_rate)
+        return {"loss": float(loss), "expected_loss": self.objective.expected_initial_loss, **probe.facts()}
+
+    def drain(self) -> list[StepResult]:
+        """Results since the last call; on a device the one place that waits for it."""
+        if self._ring is not None:
+            rows = self._ring[: self._filled].tolist()
+            self._filled = 0
+            return [_result(*row) for row in rows]
+        results, self._results = self._results, []
+        return results
+
+    def evaluate(self, stopped: Callable[[], bool]) -> Evaluation | None:
+        """Mean loss and metrics over the validation data, dropout and batch statistics switched to evaluation."""
+        if self._val is None:
+            return None
+        tally, size, n = self._tally(), self._config.batch_size, len(self._val)
+        self.model.eval()
+        try:
+            with preserved_rng(), torch.no_grad():
+                for start in range(0, n, size):
+                    if stopped():
+                        return None
+                    tally.add(*self._scored(range(start, min(start + size, n))))
+                return tally.result()
+        finally:
+            self.model.train()
+
+    def snapshot(self) -> Snapshot:
+        """A copy of parameters, buffers, optimizer state, loss scale and random generators."""
+        more = {"scale": self._scale, "good_steps": self._good_steps} if self._scale is not None else {}
+        more = {name: value.cpu() for name, value in more.items()}
+        return _torch_state.take(self.model, self.optimizer, more, self._buffers, self._write_more)
+
+    def restore(self, folder: Path) -> dict[str, Any]:
+        """Continues from a verified checkpoint. Returns the state of the random generators, to be set last."""
+        _torch_state.load_model(self.model, folder)
+        _torch_state.load_optimizer(self.optimizer, folder)
+        self._groups = self.optimizer.param_groups
+        self._good_statistics = [s.clone() for s in self._statistics]
+        state = _torch_state.read_state(folder)
+        if self._scale is not None and "scale" in state:
+            self._scale.copy_(state["scale"])
+            self._good_steps.copy_(state["good_steps"])
+        rng: dict[str, Any] = state["rng"]
+        return rng
+
+    def convert(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Arrays of a data set as tensors on the device; the copy does not wait."""
+        return self._tensor(inputs), None if targets is None else self._tensor(targets)
+
+    def _tensor(self, array: Any) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self._device.type == "cpu":
+            return tensor
+        if self._device.type == "cuda":
+            return tensor.pin_memory().to(self._device, non_blocking=True)
+        return tensor.to(self._device)
+
+    def backward(self, batches: Sequence[Batch]) -> Tensor:
+        """Gradients of the mean loss over the step's samples, whatever their micro-batches; returns that loss."""
+        try:
+            return self._gradients_of_mean(batches)
+        except Exception as error:
+            if self.updates or isinstance(error, StationmasterError) or failure.cause_of(error) != "exception":
+                raise
+            raise _does_not_fit(error, batches[0], self._project_dir) from error
+
+    def _gradients_of_mean(self, batches: Sequence[Batch]) -> Tensor:
+        for parameter in self._parameters:
+            parameter.grad = None
+        total = sum(batch.samples for batch in batches)
+        loss: Tensor | None = None
+        for batch in batches:
+            with self._autocast:
+                part = self.objective.mean(self.model, batch.inputs, batch.targets)
+            if batch.samples != total:
+                part = part * (batch.samples / total)
+            (part if self._scale is None else part * self._scale).backward()
+            loss = part.detach() if loss is None else loss + part.detach()
+        assert loss is not None
+        return loss
+
+    def _gradients(self) -> list[Tensor]:
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        if not gradients:
+            raise ModelError(
+                "the loss reaches no parameter: every gradient is missing.",
+                "Look for .detach(), .item() or torch.no_grad() between the model and the loss.",
+            )
+        return gradients
+
+    def _update(self, loss: Tensor, learning_rate: float) -> None:
+        if self._on_device:
+            self._update_on_device(loss, learning_rate)
+        else:
+            self._update_on_host(loss, learning_rate)
+        self.updates += 1
+
+    def _update_on_host(self, loss: Tensor, learning_rate: float) -> None:
+        gradients, clip = self._gradients(), self._config.gradient_clip
+        value, norm = loss.item(), _norm(gradients).item()
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            _copy(self._statistics, self._good_statistics)
+            self._results.append(StepResult(value, norm, True))
+            return
+        if 0.0 < clip < norm:
+            torch._foreach_mul_(gradients, clip / (norm + 1e-6))
+        for group in self._groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        _copy(self._good_statistics, self._statistics)
+        self._results.append(StepResult(value, norm))
+
+    def _update_on_device(self, loss: Tensor, learning_rate: float) -> None:
+        """The same without waiting: the fused kernel divides by `grad_scale` and does nothing if `found_inf` is 1."""
+        assert self._ring is not None
+        norm, clip = _norm(self._gradients()), self._config.gradient_clip
+        scale = self._scale.clone() if self._scale is not None else norm.new_ones(())
+        norm = norm / scale
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        self._ring[self._filled] = torch.stack((loss.float(), norm.float(), bad.float(), scale))
+        self._filled += 1
+        factor = scale * ((norm + 1e-6) / clip).clamp(min=1.0) if clip > 0 else scale
+        self.optimizer.grad_scale = torch.where(bad, torch.ones_like(factor), factor).float()
+        self.optimizer.found_inf = bad.float()
+        for group in self._groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        for now, good in zip(self._statistics, self._good_statistics, strict=True):
+            now.copy_(torch.where(bad, good, now))
+            good.copy_(now)
+        if self._scale is not None:
+            self._good_steps.copy_(torch.where(bad, 0.0, self._good_steps + 1.0))
+            grown = self._good_steps >= GROWTH_STEPS
+            self._scale.mul_(torch.where(bad, 0.5, torch.where(grown, 2.0, 1.0)))
+            self._good_steps.copy_(torch.where(grown, 0.0, self._good_steps))
+
+    def _scored(self, span: range) -> tuple[Any, Any, int]:
+        assert self._val is not None
+        inputs, targets = self.convert(*self._val.batch(np.arange(span.start, span.stop)))
+        with self._autocast:
+            return self.objective.score(self.model, inputs, targets), targets, len(span)
+
+    def ends_in_softmax(self, batch: Batch) -> bool:
+        """Whether the model gives probabilities where the loss wants logits."""
+        if self.objective.task != "classification":
+            return False
+        with preserved_rng(), torch.no_grad(), self._autocast:
+            return looks_like_probabilities(output_of(self.model.eval()(batch.inputs)))
+
+
+def make_optimizer(config: TrainingConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or SGD with momentum; fused kernels where torch has them."""
+    _leave_the_compiler_out()
+    common: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    if config.optimizer == "AdamW":
+        kind, common = torch.optim.AdamW, {**common, "betas": config.betas}
+    else:
+        kind, common = torch.optim.SGD, {**common, "momentum": config.betas[0]}
+    try:
+        return kind(parameters, **common, fused=True)
+    except RuntimeError:  # complex parameters, or a device without these kernels
+        return kind(parameters, **common)
+
+
+def _leave_the_compiler_out() -> None:
+    """torch imports its whole compiler (2 s, 80 MB) to keep it away from four methods of every optimizer.
+
+    They look for the attribute set here before they do. Nothing is changed where the user's code compiles.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    for method in vars(torch.optim.Optimizer).values():
+        plain = getattr(method, "__wrapped__", None)
+        if plain is not None:
+            setattr(plain, "__dynamo_disable", plain)  # noqa: B010: the name must not be mangled
+
+
+def _does_not_fit(error: Exception, batch: Batch, project_dir: Path) -> ModelError:
+    shapes = f"inputs {_shape(batch.inputs)}, targets {_shape(batch.targets)}"
+    return ModelError(
+        f"the model fails on its first batch ({shapes}) at {user_model.place(error, project_dir)}: "
+        f"{user_model.describe(error)}",
+        "Make the model fit the data's shape: correct the file, or set model_args.",
+    )
+
+
+def _shape(tensor: Any) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" if tensor is not None else "none"
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def _running_statistics(module: nn.Module) -> list[Tensor]:
+    """A batch norm's mean and variance: one non-finite batch would poison them although its update is skipped."""
+    found = (getattr(module, name, None) for name in ("running_mean", "running_var"))
+    return [tensor for tensor in found if isinstance(tensor, Tensor)]
+
+
+def _copy(into: list[Tensor], source: list[Tensor]) -> None:
+    if into:
+        torch._foreach_copy_(into, source)
+
+
+def _result(loss: float, norm: float, bad: float, scale: float) -> StepResult:
+    """A row of the ring. An infinite norm under a loss scale above 1 is the scale's overflow, not the gradient's."""
+    overflow = bool(bad) and math.isfinite(loss) and scale > 1.0
+    return StepResult(loss, None if overflow else norm, bool(bad))
