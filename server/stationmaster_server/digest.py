@@ -16,10 +16,13 @@ from stationmaster_trainer import codec, entry, fingerprint
 from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import DataError
 
+from . import __version__
 from .plan import Proposal
 from .roots import inside
 
 BUILD_DATA = "build_data"
+WORKER = "stationmaster_worker.py"
+"""Script that the Python is started with, from the run's own copy of this version's trainer."""
 
 
 def digest(parts: Mapping[str, str]) -> str:
@@ -33,9 +36,7 @@ def sha256(value: Any) -> str:
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def parts(
-    project: Path, config: TrainingConfig, python: str, command: tuple[str, ...], shown: Proposal | None = None
-) -> dict[str, str]:
+def parts(project: Path, config: TrainingConfig, python: str, shown: Proposal | None = None) -> dict[str, str]:
     """Every part as it is now. Data whose files are untouched since `shown` are not read again.
 
     Raises ModelError or DataError when the model file or a data file is gone or cannot be read.
@@ -47,7 +48,7 @@ def parts(
         "model file": entry.entry_sha256(entry.resolve(config.model_path, project), project),
         "data": data,
         "python": python,
-        "command": sha256(list(command)),
+        "command": sha256([python, WORKER, __version__, config.run_name]),
     }
 
 
@@ -67,13 +68,15 @@ def data_sha256(project: Path, config: TrainingConfig) -> str:
 
 
 def signature(project: Path, config: TrainingConfig) -> str:
-    """Hash over names, sizes, inodes and times of the data files; equal means that their content is the same.
+    """Hash over names, sizes, inodes and times of the data files; equal means that their content is the same."""
+    return paths_signature(project, config.train_data, config.val_data)
 
-    The change time is among them: an edit that restores size and date is still seen.
-    """
+
+def paths_signature(project: Path, train_data: str, val_data: str) -> str:
+    """The same from the two paths. The change time is in it: an edit that restores size and date is still seen."""
     found: list[tuple[str, int, int, int, int]] = []
     try:
-        for path in _readable(data_paths(project, config.train_data, config.val_data)):
+        for path in _readable(data_paths(project, train_data, val_data)):
             files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
             for file in files:
                 facts = file.stat()

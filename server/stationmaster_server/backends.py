@@ -1,0 +1,60 @@
+"""The logging gate: which backends there are, and whether each can write in the recorder's Python (the server's)."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from stationmaster_trainer import plugins
+from stationmaster_trainer.errors import PluginError
+
+from .checklist import LOGGING_CHOICES
+from .config import BACKENDS
+from .interpreter import install_command
+from .plan import ASSISTANT, Logging, Plan
+
+PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",)}
+"""Backend → packages that its logger needs; found without importing them."""
+WORDS = {"csv": "file", "json": "file", "files": "file", "tb": "tensorboard", "weights & biases": "wandb"}
+
+
+def usable(names: Iterable[str]) -> tuple[str, ...]:
+    """The chosen backends in the checklist's order, `file` always among them.
+
+    Raises PluginError for an empty or unknown choice (with the three choices), for a backend that is not built yet, and
+    for one whose package is missing (with the install command).
+    """
+    wanted = [WORDS.get(name.strip().lower(), name.strip().lower()) for name in names]
+    unknown = [name for name in wanted if name not in BACKENDS]
+    if unknown or not wanted:
+        problem = f"unknown logging backend {unknown[0]!r}." if unknown else "no logging backend is named."
+        raise PluginError(f"{problem} Choose among {', '.join(BACKENDS)}:\n{LOGGING_CHOICES}")
+    for name in wanted:
+        _require(name)
+    return tuple(name for name in BACKENDS if name in wanted or name == "file")
+
+
+def choose(plan: Plan, names: Iterable[str], by: str = ASSISTANT) -> Plan:
+    """The plan with the choice recorded; a shown configuration is stale when the choice differs."""
+    backends = usable(names)
+    if plan.logging is not None and plan.logging.backends == backends:
+        return plan
+    stale = "the logging choice changed" if plan.proposal is not None else plan.stale
+    return replace(plan, logging=Logging(backends, by, time.time()), stale=stale)
+
+
+def _require(name: str) -> None:
+    if name != "file" and name not in plugins.known("loggers"):
+        built = [other for other in BACKENDS if other == "file" or other in plugins.known("loggers")]
+        raise PluginError(
+            f"logging to {name} is not yet built: it comes with the next release.", f"Choose {' or '.join(built)}."
+        )
+    missing = tuple(package for package in PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None)
+    if missing:
+        raise PluginError(
+            f"logging to {name} needs {', '.join(missing)}, which {sys.executable} does not have.",
+            f"Install it: {install_command(sys.executable, missing)}",
+        )

@@ -1,0 +1,75 @@
+"""Split and model as measured in the Python that will train; again only when something they rest on changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stationmaster_trainer import entry
+from stationmaster_trainer.errors import RunError
+from stationmaster_trainer.facts import Answer, ModelFacts, Request, SplitFacts
+
+from .digest import BUILD_DATA, paths_signature, sha256
+from .measuring import measure
+from .plan import Model, Validation
+from .subject import Subject
+
+DATA_KEYS = (
+    "framework", "train_data", "val_data", "val_fraction", "task", "target", "seed", "group_column", "missing_values",
+    "scale_inputs", "sequence_length", "extra",
+)  # fmt: skip
+"""Keys of the configuration that decide what the data is."""
+MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "dropout", "device", "precision", "batch_size")
+"""Keys that decide what the measured model is."""
+SECONDS = 50.0
+"""A tool call must end within a minute; both measurements of one call share this."""
+
+
+def split_key(subject: Subject, config: Mapping[str, Any]) -> str:
+    """Hash over everything that the split follows from."""
+    return _key(subject, {key: config[key] for key in DATA_KEYS if config.get(key) is not None})
+
+
+def model_key(subject: Subject, config: Mapping[str, Any]) -> str:
+    """Hash over everything that the model's facts follow from."""
+    return _key(subject, {key: config[key] for key in MODEL_KEYS if config.get(key) is not None}, model=True)
+
+
+def split(
+    subject: Subject, config: Mapping[str, Any], known: Validation | None, seconds: float = SECONDS
+) -> SplitFacts:
+    """Counts of the split; those of `known` while nothing changed. Raises DataError and what `measure` raises."""
+    if known is not None and known.key == split_key(subject, config):
+        return known.facts
+    facts = _ask("split", subject, config, DATA_KEYS, seconds).split
+    assert facts is not None  # measure has looked
+    return facts
+
+
+def model(subject: Subject, config: Mapping[str, Any], known: Model | None, seconds: float = SECONDS) -> Model:
+    """Facts of the model, built and fed one real batch; `known` while nothing changed. Raises ModelError."""
+    key = model_key(subject, config)
+    if known is not None and known.key == key:
+        return known
+    facts: ModelFacts | None = _ask("model", subject, config, MODEL_KEYS, seconds).model
+    assert facts is not None  # measure has looked
+    return Model(facts, key)
+
+
+def _ask(what: Any, subject: Subject, config: Mapping[str, Any], keys: tuple[str, ...], seconds: float) -> Answer:
+    if seconds < 1:
+        raise RunError("measuring took too long for one call; what was measured is kept.", "Call it again.")
+    wanted = {key: config[key] for key in keys if config.get(key) is not None}
+    wanted |= {"model_path": subject.model_path}
+    return measure(Request(what, str(subject.project), config=wanted), subject.python.path, timeout=seconds)
+
+
+def _key(subject: Subject, config: dict[str, Any], *, model: bool = False) -> str:
+    project: Path = subject.project
+    train, val = str(config["train_data"]), str(config["val_data"])
+    code = ""
+    if model or BUILD_DATA in (train, val):
+        code = entry.entry_sha256(entry.resolve(subject.model_path, project), project)
+    data = paths_signature(project, train, val)
+    return sha256([config, data, code, subject.python.path, subject.python.version])

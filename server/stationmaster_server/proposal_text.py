@@ -1,0 +1,114 @@
+"""The proposal as a person reads it: the checklist's YAML with its reasons, the findings, the changes, the question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stationmaster_trainer.contract import TrainingConfig
+from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
+
+from . import configfile, validate
+from .answer import clean
+from .checklist import QUESTION
+from .policy.choice import Choice
+from .words import count, duration, short
+
+SHOWN = ("run_name", "epochs", "seed", "precision", "device")
+"""Keys outside the checklist that are always shown; others when changed, or when they are not the usual value."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Everything the text is made of."""
+
+    config: TrainingConfig
+    choices: dict[str, Choice]
+    why: dict[str, str]
+    """Reasons of the keys that are not computed."""
+    split: SplitFacts
+    model: ModelFacts
+    findings: tuple[Finding, ...]
+    changes: dict[str, tuple[Any, Any]]
+    """Changed key → (value, default)."""
+    decided: bool
+    """Whether the validation gate is passed."""
+    seconds: float | None
+    """Estimated training time."""
+
+
+def comments(shown: Shown) -> dict[str, str]:
+    """Key → the comment behind its value: reason, source, and what another source says."""
+    found = {key: short(clean(why), 90) for key, why in shown.why.items()}
+    for key, choice in shown.choices.items():
+        source = f" [{choice.source}]" if choice.source else ""
+        beside = f"; {_origin(choice)}: {choice.beside}" if choice.beside else ""
+        found[key] = f"{choice.reason}{source}{beside}"
+    for key, (_, default) in shown.changes.items():
+        found[key] = f"changed, default {configfile.scalar(key, default)}"
+    layers = shown.model.dropout_layers
+    if shown.config.dropout is None and "dropout" not in shown.changes:
+        found["dropout"] = f"{layers} dropout layers" if layers else "the model has no dropout layer"
+    return found
+
+
+def yaml(shown: Shown, *, whole: bool = False) -> str:
+    """The configuration with its comments; with `whole`, every key (the run's `config.yaml`)."""
+    keys = configfile.RUN if whole else run_keys(shown)
+    return configfile.render(shown.config, comments(shown), keys)
+
+
+def run_keys(shown: Shown) -> tuple[str, ...]:
+    """Keys outside the checklist that are worth a line."""
+    config = shown.config
+    also = {key for key in shown.changes if key in configfile.RUN}
+    also |= {key for key in ("model_name", "target", "group_column") if getattr(config, key) is not None}
+    also |= {"min_lr_ratio"} if config.min_lr_ratio else set()
+    also |= {"sequence_length"} if config.task == "language_modeling" else set()
+    return tuple(key for key in configfile.RUN if key in SHOWN or key in also)
+
+
+def text(shown: Shown, digest: str | None, gates: str) -> str:
+    """The whole answer; it ends with the checklist's question."""
+    lines = [heading(shown), "```yaml", yaml(shown).rstrip(), "```"]
+    held = "Validation" if shown.decided else "Validation (not decided, shown as an 80/20 split)"
+    lines.append(f"{held}: {clean(shown.split.method, 200)}. {validate.counts(shown.split)}")
+    lines += [clean(validate.finding_line(finding), 500) for finding in shown.findings]
+    if shown.changes:
+        lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
+    lines.append(gates)
+    lines.append(f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed.")
+    return "\n".join([*lines, QUESTION])
+
+
+def heading(shown: Shown) -> str:
+    """Model, size, task, device and time in one line."""
+    model, config = shown.model, shown.config
+    name = clean(model.model_name, 80)
+    time = f", about {duration(max(1.0, shown.seconds))}" if shown.seconds is not None else ""
+    loss = f", first loss {model.initial_loss:.3g}" if model.initial_loss is not None else ""
+    return f"{name}: {count(model.parameters)} parameters{loss}; {config.task} on {model.device}{time}."
+
+
+def summary(shown: Shown) -> str:
+    """The essentials in one line, for the question to the person and for the run's checklist."""
+    config = shown.config
+    data = f"{config.train_data}: {count(shown.split.train_samples)} train, {count(shown.split.val_samples)} validation"
+    plan = f"{config.epochs:g} epochs = {count(config.total_steps)} steps, batch {config.batch_size}"
+    rate = f"{config.optimizer} at {config.learning_rate:g}"
+    return clean(f"{heading(shown)[:-1]}; {data}; {plan}; {rate}; logging {', '.join(config.logging)}.", 600)
+
+
+def difference(key: str, value: Any, default: Any) -> str:
+    """`learning_rate: 0.01 (default 0.001)`."""
+    return f"{key}: {configfile.scalar(key, value)} (default {configfile.scalar(key, default)})"
+
+
+def differences(changes: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """One line per changed key, for structured content."""
+    return [difference(key, *pair) for key, pair in changes.items()]
+
+
+def _origin(choice: Choice) -> str:
+    return "table" if choice.source.startswith("checklist") or not choice.source else "also"

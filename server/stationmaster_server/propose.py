@@ -1,0 +1,283 @@
+"""The configuration gate: measures, computes every value, applies the changes, checks, and binds it to a digest."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stationmaster_trainer import entry
+from stationmaster_trainer.contract import DataFacts, TrainingConfig
+from stationmaster_trainer.errors import ConfigError, RunError
+from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
+from stationmaster_trainer.rundir import RUNS
+
+from . import backends, checks, configfile, digest, measured, proposal_text, validate
+from .checks import Known as Checked
+from .config import consistent, parse, refuse, refused
+from .devices import hardware
+from .plan import ASSISTANT, Model, Plan, Proposal, Validation, with_proposal
+from .policy.choice import Choice, Known, choices
+from .policy.formulas import steps_per_epoch
+from .proposal_text import Shown
+from .roots import inside
+from .subject import Subject, checked_data, checked_model, subject
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+_ELSEWHERE = ("logging", "val_data", "val_fraction")
+"""Keys that are other gates' decisions; they are taken there, and recorded there."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What the proposal stands on."""
+
+    subject: Subject
+    validation: Validation | None
+    split: SplitFacts
+    model: ModelFacts
+    given: dict[str, Any]
+    """The person's changes by key."""
+
+
+def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASSISTANT) -> tuple[Plan, Shown]:
+    """The plan with the configuration as it is now shown, and what the text is made of.
+
+    The plan's proposal has a digest only when logging and validation are decided. Raises ConfigError that names each
+    impossible value, and what measuring raises; the plan is left as it was then.
+    """
+    started = time.monotonic()
+    typed = parse(dict(changes))
+    given = accumulated(plan.changes, typed)
+    _check_paths(project, given)
+    if "logging" in typed:
+        plan = backends.choose(plan, typed["logging"] or ("file",), by)
+    plan, found = _grounded(project, plan, given, typed, started)
+    plan = replace(plan, run_name=str(found.given.get("run_name") or _run_name(project, plan, found)))
+    shown = _shown(project, plan, found)
+    if plan.logging is None or plan.validation is None:
+        return replace(plan, changes=found.given, proposal=None), shown
+    return with_proposal(replace(plan, changes=found.given), _proposal(project, found, shown, by)), shown
+
+
+def accumulated(before: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier and new changes together: null takes one back, and epochs and total_steps replace each other."""
+    old = dict(before)
+    for key, other in (("epochs", "total_steps"), ("total_steps", "epochs")):
+        if typed.get(key) is not None and typed.get(other) is None:
+            old.pop(other, None)
+    merged = {**old, **typed}
+    return {key: value for key, value in merged.items() if value is not None and key not in _ELSEWHERE}
+
+
+def _check_paths(project: Path, given: Mapping[str, Any]) -> None:
+    """Paths exist and stay inside the project; names of new folders are free."""
+    if "model_path" in given:
+        checked_model(project, given["model_path"])
+    if "train_data" in given:
+        checked_data(project, given["train_data"], "train_data")
+    problems = []
+    name = given.get("run_name")
+    if name is not None and (project / RUNS / name).exists():
+        problems.append(refused("run_name", name, f"a name that {RUNS}/ does not have yet"))
+    folder = given.get("checkpoint_dir")
+    if folder is not None and not _free(project, inside(project, folder, "checkpoint_dir")):
+        problems.append(refused("checkpoint_dir", folder, "a new or empty folder inside the project"))
+    refuse(problems)
+
+
+def _free(project: Path, path: Path) -> bool:
+    if path == project or path.is_relative_to(project / RUNS) or path.is_relative_to(project / ".stationmaster"):
+        return False
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _grounded(
+    project: Path, plan: Plan, given: dict[str, Any], typed: Mapping[str, Any], started: float
+) -> tuple[Plan, Ground]:
+    """Split and model measured, or taken from the plan where nothing changed."""
+    if typed.get("val_data") is not None or typed.get("val_fraction") is not None:
+        plan, found = validate.decide(project, plan, _decision(typed), given)
+    else:
+        found = subject(project, given)
+    if plan.validation is not None:
+        plan, _ = validate.again(found, replace(plan, changes=given))
+        wanted, facts = plan.validation.config, plan.validation.facts  # type: ignore[union-attr]
+    else:
+        wanted = validate.data_config(found, given, {"val_data": "split"})
+        facts = measured.split(found, wanted, None)
+    batch = given.get("batch_size", min(32, facts.train_samples))
+    if not 1 <= batch <= facts.train_samples:
+        limit = f"a whole number from 1 to {facts.train_samples:,} (the training samples)"
+        raise ConfigError(refused("batch_size", batch, limit))
+    asked = {key: given[key] for key in measured.MODEL_KEYS if key in given}
+    asked |= {**wanted, "batch_size": batch, "model_name": found.model_name, "task": facts.task, "target": facts.target}
+    model = measured.model(found, asked, plan.model, measured.SECONDS - (time.monotonic() - started))
+    plan = replace(plan, model=Model(model.facts, model.key))
+    return plan, Ground(found, plan.validation, facts, model.facts, given)
+
+
+def _decision(typed: Mapping[str, Any]) -> dict[str, Any]:
+    val_data, fraction = typed.get("val_data"), typed.get("val_fraction")
+    if val_data not in (None, "split") and fraction is not None:
+        raise ConfigError(refused("val_fraction", fraction, f"only with val_data: split, not with {val_data!r}"))
+    return {"val_data": val_data or "split", "val_fraction": fraction or validate.SPLIT}
+
+
+def _run_name(project: Path, plan: Plan, found: Ground) -> str:
+    """`<model>-<date>-<nnn>`, kept while it is free: showing the configuration again does not rename the run."""
+    if plan.run_name and plan.proposal is not None and _unused(project, plan.run_name):
+        return plan.run_name
+    slug = re.sub(r"[^a-z0-9]+", "-", found.model.model_name.lower()).strip("-")[:32] or "model"
+    stem = f"{slug}-{time.strftime('%Y%m%d')}"
+    return next(name for n in range(1, 100_000) if _unused(project, name := f"{stem}-{n:03d}"))
+
+
+def _unused(project: Path, name: str) -> bool:
+    return not (project / RUNS / name).exists() and not (project / "checkpoints" / name).exists()
+
+
+def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
+    computed = choices(_known(found), found.given)
+    config = _config(plan, found, computed)
+    steps = steps_per_epoch(found.split.train_samples, config.batch_size, config.gradient_accumulation)
+    consistent(
+        config, train_samples=found.split.train_samples, steps_per_epoch=steps, precisions=found.model.precisions
+    )
+    if config.dropout is not None and not found.model.dropout_layers:
+        raise ConfigError(refused("dropout", config.dropout, "'keep model default': the model has no dropout layer"))
+    seconds = _seconds(found, config)
+    disk = hardware(project).disk_free
+    seen = checks.run(Checked(config, found.split, found.model, steps, disk, seconds))
+    return Shown(
+        config=config,
+        choices=computed,
+        why=_why(found, config),
+        split=found.split,
+        model=found.model,
+        findings=_unique([*found.split.findings, *found.model.findings, *seen]),
+        changes=_changes(found, computed),
+        decided=found.validation is not None,
+        seconds=seconds,
+    )
+
+
+def _known(found: Ground) -> Known:
+    split, model = found.split, found.model
+    shape = split.sample_shape
+    language = split.task == "language_modeling"
+    return Known(
+        framework=found.subject.framework,
+        task=split.task,
+        input="text" if language else "images" if len(shape) == 3 else "table",
+        train_samples=split.train_samples,
+        val_samples=split.val_samples,
+        parameters=model.parameters,
+        precisions=model.precisions,
+        device=model.device,
+        tokens_per_sample=int(found.given.get("sequence_length", DEFAULTS["sequence_length"])) if language else 1,
+    )
+
+
+def _config(plan: Plan, found: Ground, computed: Mapping[str, Choice]) -> TrainingConfig:
+    split, validation = found.split, found.validation
+    values: dict[str, Any] = {
+        "model_path": found.subject.model_path,
+        "framework": found.subject.framework,
+        "train_data": found.subject.train_data,
+        "val_data": validation.val_data if validation else "split",
+        "checkpoint_dir": f"./checkpoints/{plan.run_name}",
+        "logging": plan.logging.backends if plan.logging else ("file",),
+        "run_name": plan.run_name,
+        "task": split.task,
+        "model_name": found.subject.model_name,
+        "target": split.target,
+        **{key: choice.value for key, choice in computed.items()},
+    }
+    if validation and "val_fraction" in validation.config:
+        values["val_fraction"] = validation.config["val_fraction"]
+    return TrainingConfig(**{**values, **found.given})
+
+
+def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
+    split = found.split
+    target = f", target {split.target}" if split.target else ""
+    return {
+        **found.subject.why,
+        "train_data": f"{found.subject.why.get('train_data', 'named')}; {config.task}{target}",
+        "val_data": "not decided yet" if found.validation is None else split.method,
+        "checkpoint_dir": f"keeps the best and the last {config.keep_checkpoints}",
+        "logging": "chosen; the local file log is always written",
+        "seed": "initialisation, order and split",
+    }
+
+
+def _changes(found: Ground, computed: Mapping[str, Choice]) -> dict[str, tuple[Any, Any]]:
+    """Changed key → (value, default); a change to the default itself is none."""
+    pairs: dict[str, tuple[Any, Any]] = {}
+    for key in configfile.CHECKLIST + configfile.RUN:
+        if key not in found.given:
+            continue
+        value = found.given[key]
+        default = computed[key].default if key in computed and computed[key].changed else DEFAULTS.get(key)
+        if key in computed and not computed[key].changed:
+            continue
+        pairs[key] = (value, "inferred" if default is dataclasses.MISSING or default is None else default)
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _seconds(found: Ground, config: TrainingConfig) -> float | None:
+    """Training and validation, from one measured batch; None when it was not measured."""
+    one = found.model.seconds_per_batch
+    if one is None:
+        return None
+    one *= max(1.0, config.batch_size / min(32, found.split.train_samples))
+    validations = config.total_steps / config.validate_every * found.split.val_samples / config.batch_size / 3
+    return one * (config.total_steps * config.gradient_accumulation + validations)
+
+
+def _proposal(project: Path, found: Ground, shown: Shown, by: str) -> Proposal:
+    config, python = shown.config, found.subject.python.path
+    parts = digest.parts(project, config, python)
+    facts = _data_facts(project, found, config, parts)
+    return Proposal(
+        config=config,
+        facts=facts,
+        digest=digest.digest(parts),
+        parts=parts,
+        python=python,
+        yaml=proposal_text.yaml(shown, whole=True),
+        findings=shown.findings,
+        summary=proposal_text.summary(shown),
+        by=by,
+        time=time.time(),
+        signature=digest.signature(project, config),
+    )
+
+
+def _data_facts(project: Path, found: Ground, config: TrainingConfig, parts: Mapping[str, str]) -> DataFacts:
+    split, model = found.split, found.model
+    if model.entry_sha256 and model.entry_sha256 != parts["model file"]:
+        raise RunError("the model file changed while it was being measured.", "Call propose_config again.")
+    return DataFacts(
+        train_samples=split.train_samples,
+        val_samples=split.val_samples,
+        steps_per_epoch=steps_per_epoch(split.train_samples, config.batch_size, config.gradient_accumulation),
+        parameters=model.parameters,
+        trainable_parameters=model.trainable_parameters,
+        classes=split.classes,
+        sample_unit="sequences" if config.task == "language_modeling" else "samples",
+        fingerprint=split.fingerprint,
+        entry_sha256=entry.entry_sha256(entry.resolve(config.model_path, project), project),
+    )
+
+
+def _unique(findings: list[Finding]) -> tuple[Finding, ...]:
+    """The same message only once (split and model see the same data), errors and warnings first."""
+    order = {"error": 0, "warning": 1, "info": 2}
+    seen = {(finding.check, finding.message): finding for finding in findings}
+    return tuple(sorted(seen.values(), key=lambda finding: order[finding.severity]))
