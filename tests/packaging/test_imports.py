@@ -15,14 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVER = ROOT / "server" / "stationmaster_server"
 TRAINER = ROOT / "trainer" / "stationmaster_trainer"
 HEAVY = {"torch", "jax", "flax", "numpy", "pandas", "pyarrow", "PIL", "transformers", "wandb", "tensorboard", "sklearn"}
-ADAPTER_SIDE = {
-    "arrays", "columns", "data", "dataset", "feed", "formats", "images", "measure", "missing", "order", "preprocessing", "roles",
-    "split", "table", "tables", "target", "text",
-}  # fmt: skip
-"""Modules of the trainer that an adapter loads, and that may import numpy, pandas, pyarrow and Pillow."""
+CORE = {"checkpoint", "loggers.csv", "loggers.json", "recorder", "reporter", "supervisor", "worker"}
+"""Where the trainer's processes begin: they, and all that they import, must load without any installed package."""
 FOR_THE_SERVER = {
-    "codec", "contract", "entry", "errors", "facts", "fingerprint", "judge", "manifest", "plugins", "process", "readers", "rules",
-    "rundir", "schedule", "states", "stream", "verdict",
+    "codec", "contract", "entry", "errors", "facts", "fingerprint", "judge", "manifest", "plugins", "process",
+    "readers", "rules", "rundir", "schedule", "states", "stream", "verdict",
 }  # fmt: skip
 """Modules of the trainer that the server may import."""
 
@@ -58,14 +55,9 @@ def name(path: Path) -> str:
 
 
 def core_modules() -> list[str]:
-    """The trainer's modules that must load with nothing but the standard library."""
-    found = []
-    for path in modules(TRAINER):
-        parts = path.relative_to(TRAINER).with_suffix("").parts
-        if parts[0] in {*ADAPTER_SIDE, "adapters"} or parts[0] == "scripts":
-            continue
-        found.append(".".join(("stationmaster_trainer", *(part for part in parts if part != "__init__"))))
-    return sorted(set(found))
+    """The trainer's modules that must load with nothing but the standard library; what they import loads with them."""
+    plugins = {f"{kind}.{path.stem}" for kind in ("rules", "readers") for path in (TRAINER / kind).glob("[!_]*.py")}
+    return sorted(f"stationmaster_trainer.{name}" for name in CORE | FOR_THE_SERVER | plugins)
 
 
 @pytest.mark.parametrize("path", modules(SERVER), ids=name)

@@ -38,12 +38,16 @@ def names(wheel: Path) -> set[str]:
 def in_checkout() -> set[str]:
     """What the wheel should hold, by its own names."""
     found = set()
-    for root, prefix in ((ROOT / "server", ""), (ROOT / "trainer", ""), (ROOT / "skill", "stationmaster_server/skill/")):
+    for root, prefix in (
+        (ROOT / "server", ""),
+        (ROOT / "trainer", ""),
+        (ROOT / "skill", "stationmaster_server/skill/"),
+    ):
         for path in root.rglob("*"):
             parts = path.relative_to(root).parts
-            if path.is_file() and "__pycache__" not in parts and path.suffix != ".pyc":
-                if prefix or parts[0].startswith("stationmaster_"):
-                    found.add(prefix + "/".join(parts))
+            ours = bool(prefix) or parts[0].startswith("stationmaster_")
+            if ours and path.is_file() and "__pycache__" not in parts:
+                found.add(prefix + "/".join(parts))
     return found
 
 
