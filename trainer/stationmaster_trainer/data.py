@@ -47,8 +47,7 @@ def load(
         _same_kind(settings, format, val[1])
     loader = {"images": _images, "text": _text}.get(format)
     data = loader(settings, train, val) if loader else tabular.load(settings, train, format, val)
-    paths = [train] if val is None or val[0] == train else [train, val[0]]
-    return replace(data, fingerprint=fingerprint.of_paths(paths))
+    return replace(data, fingerprint=fingerprint.of_paths([train, *([] if val is None else [val[0]])]))
 
 
 def _from_user(settings: DataSettings, build_data: Callable[[str], Any] | None) -> Data:

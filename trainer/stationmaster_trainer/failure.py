@@ -40,8 +40,8 @@ def describe(error: BaseException, spec: Spec, *, step: int, elapsed: float) -> 
         error=type(error).__name__,
         message=_capped(message, MAX_MESSAGE),
         way_out=_way_out(error, cause, spec),
-        where=_where(error, project),
-        traceback=_capped(_trimmed(error, project), MAX_TRACEBACK),
+        where=where(error, project),
+        traceback=trimmed(error, project),
     )
 
 
@@ -84,7 +84,7 @@ def _way_out(error: BaseException, cause: str, spec: Spec) -> str:
     return "Correct the code at the place named, then resume or start again."
 
 
-def _where(error: BaseException, project: Path) -> str:
+def where(error: BaseException, project: Path) -> str:
     """The innermost frame of the user's code in the exception, or else in one that it came from."""
     for link in _chain(error):
         frames = traceback.extract_tb(link.__traceback__)
@@ -93,8 +93,8 @@ def _where(error: BaseException, project: Path) -> str:
     return place(error, project)
 
 
-def _trimmed(error: BaseException, project: Path) -> str:
-    """The traceback with the user's frames only; where there are none, the last three."""
+def trimmed(error: BaseException, project: Path) -> str:
+    """The traceback with the user's frames only (where there are none, the last three), capped."""
     lines: list[str] = []
     for link in _chain(error):
         frames = traceback.extract_tb(link.__traceback__)
@@ -105,7 +105,7 @@ def _trimmed(error: BaseException, project: Path) -> str:
             name = _relative(frame.filename, project)
             lines.append(f"  {name}:{frame.lineno} in {frame.name}: {frame.line or ''}\n")
         lines.extend(traceback.format_exception_only(type(link), link))
-    return "".join(lines)
+    return _capped("".join(lines), MAX_TRACEBACK)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

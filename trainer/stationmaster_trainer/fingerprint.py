@@ -12,9 +12,9 @@ CHUNK = 4 << 20
 
 
 def of_paths(paths: Iterable[Path]) -> str:
-    """Over the contents of files in this order; of a folder over sorted relative paths, sizes and contents."""
+    """Over the contents of files in this order, each once; of a folder over its sorted relative paths and contents."""
     digest = hashlib.sha256()
-    for path in paths:
+    for path in dict.fromkeys(paths):
         for relative, file in _files(path):
             digest.update(f"{relative}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
             _update(digest, file)

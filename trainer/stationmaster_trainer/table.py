@@ -46,9 +46,7 @@ class Table:
 
     def rows_of(self, mask: np.ndarray, most: int = 5) -> str:
         """The first rows where `mask` (N,) is true, in words: `rows 3, 17, 20, …`."""
-        found = self.rows[np.flatnonzero(mask)[: most + 1]].tolist()
-        shown = ", ".join(str(row) for row in found[:most]) + (", …" if len(found) > most else "")
-        return f"row{'s' if len(found) > 1 else ''} {shown}"
+        return listed_rows(self.rows[np.flatnonzero(mask)[: most + 1]], most)
 
 
 def as_table(data: Any, name: str = "the new data") -> Table:
@@ -77,6 +75,13 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     folded = {str(item).casefold(): str(item) for item in known}
     found = difflib.get_close_matches(name.casefold(), list(folded), n=1, cutoff=0.5)
     return folded[found[0]] if found else None
+
+
+def listed_rows(rows: np.ndarray, most: int = 5) -> str:
+    """Row numbers in words, the first `most` of them: `rows 3, 17, 20, …`."""
+    found = rows[: most + 1].tolist()
+    shown = ", ".join(str(row) for row in found[:most]) + (", …" if len(found) > most else "")
+    return f"row{'s' if len(found) > 1 else ''} {shown}"
 
 
 def listed(names: Iterable[str], most: int = 30) -> str:
