@@ -24,6 +24,8 @@ SETTINGS = ".stationmaster/settings.yaml"
 OLDEST = (3, 10)
 """Oldest Python that the trainer runs on."""
 MODULES = ("torch", "transformers", "jax", "flax")
+PROBE_SECONDS = 10.0
+"""Deadline of one probe; an interpreter on a slow disk takes a second or two."""
 _MOST = 12
 _PROBE = """
 import sys
@@ -116,11 +118,11 @@ def find_python(project: Path, setting: str | None = None) -> Interpreter:
 def probe(path: str, cwd: Path, modules: tuple[str, ...] = MODULES) -> Probe | str:
     """Asks an interpreter for its version and which modules it could import; a sentence when it does not answer."""
     try:
-        ended = children.run([path, "-c", _PROBE, *modules], cwd=cwd, timeout=10)
+        ended = children.run([path, "-c", _PROBE, *modules], cwd=cwd, timeout=PROBE_SECONDS)
     except OSError as error:
         return f"{path} cannot be started: {error.strerror}."
     if ended.code is None:
-        return f"{path} did not answer within 10 s."
+        return f"{path} did not answer within {PROBE_SECONDS:g} s."
     try:
         said: dict[str, Any] = json.loads(ended.output.strip().splitlines()[-1])
         return Probe(str(said["executable"]), str(said["version"]), bool(said["virtual"]), tuple(said["modules"]))
