@@ -6,6 +6,7 @@ ours. Not covered: user code that escapes its process group.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -61,15 +62,18 @@ def _run(
 ) -> tuple[children.Ended, bytes | None]:
     """One child with its request and answer in a private folder.
 
-    The folder is laid out as a run's `lib/`, with links: so the trainer's package comes into the user's Python alone,
-    without the server's other packages that may stand beside it.
+    A script path, never `-m`: no file of the project can stand in for ours. The script loads the trainer's package alone,
+    not what else lies beside it among the server's packages.
     """
-    (folder / "stationmaster_trainer").symlink_to(PACKAGE)
-    (folder / script.name).symlink_to(script)
     ask, said = folder / "request.json", folder / "answer.json"
     ask.write_text(codec.dumps(request), "utf-8")
-    argv = [python, str(folder / script.name), str(ask), str(said)]
-    env = children.environment(PYTHONDONTWRITEBYTECODE="1", PYTHONFAULTHANDLER="1", PYTHONIOENCODING="utf-8")
+    argv = [python, str(script), str(ask), str(said)]
+    env = children.environment(
+        PYTHONDONTWRITEBYTECODE="1",
+        PYTHONFAULTHANDLER="1",
+        PYTHONIOENCODING="utf-8",
+        STATIONMASTER_DEADLINE=str(math.ceil(timeout) + 5),  # should this server die, the child does not stay for ever
+    )
     try:
         ended = children.run(argv, cwd=Path(request.project_dir), timeout=timeout, env=env)
     except OSError as error:
@@ -87,12 +91,14 @@ def _read(path: Path) -> bytes | None:
 
 
 def _raise(answer: Answer, request: Request, python: str) -> NoReturn:
-    """The answer's error as the class it names; a bug of the user's code or of ours keeps its type in the message."""
+    """The answer's error as the class it names; a defect of ours keeps its type in the message."""
     named = getattr(errors, answer.error, None)
     kind = _KINDS.get(request.what, StationmasterError)
     if isinstance(named, type) and issubclass(named, StationmasterError):
         kind = named
     message = clean(answer.message, 600)
+    if answer.error == "Bug":
+        kind, message = StationmasterError, f"measuring the {request.what} met a defect of stationmaster: {message}"
     if answer.where and answer.where not in message:
         message = f"{message} ({clean(answer.where, 200)})"
     way_out = clean(answer.way_out, 600)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 
 
@@ -44,6 +45,8 @@ if __name__ == "__main__":
     if sys.version_info < (3, 10):  # noqa: UP036
         refuse(sys.argv[2])
         sys.exit(0)
+    if os.environ.get("STATIONMASTER_DEADLINE", "").isdigit():
+        signal.alarm(int(os.environ["STATIONMASTER_DEADLINE"]))  # the server that asked may be gone by then
     prepare()
     from stationmaster_trainer import measure
 
