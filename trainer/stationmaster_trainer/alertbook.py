@@ -16,7 +16,7 @@ from typing import Any, Literal
 from . import codec
 from .contract import Alert, Record, RulePlan, Spec
 from .errors import FormatError
-from .rundir import AttemptDir
+from .rundir import AttemptDir, RunDir
 
 SHOWN = 5
 """Open alerts that a status shows."""
@@ -104,11 +104,40 @@ class AlertBook:
         found: dict[str, str] | None = self._guarded(lambda: dict(self._judge.not_checked()))
         return found if found is not None else self._not_checked
 
-    def write_waiting(self) -> None:
-        """Tries again to write what a full disk refused."""
+    def stalled(self, step: int, silent: float, limit: float, phase: str, busy: float, stacks: Path) -> bool:
+        """The worker has been silent for `silent` seconds, in which it used `busy` seconds of CPU time."""
+        return self.open(
+            "stall",
+            "critical",
+            step,
+            f"No record for {silent:.0f} s in phase {phase or 'start'!r} (normal here: up to {limit:.0f} s); "
+            f"it used {busy:.0f} s of CPU time meanwhile.",
+            meaning="The worker hangs (data loader, lock, device, network), or this phase is unusually long.",
+            advice=f"Its stacks are in {stacks}. Nothing was stopped; stop the run if it does not move.",
+            seen={"silent_seconds": silent, "limit_seconds": limit, "cpu_seconds": busy},
+        )
+
+    def logging(self, step: int, reason: str) -> bool:
+        """A logger is not written (`reason`), or all are again (empty); whether that is news."""
+        if not reason:
+            return self.clear("logging_degraded", step)
+        return self.open(
+            "logging_degraded",
+            "warning",
+            step,
+            f"A logger is not written any more: {reason}",
+            meaning="Training goes on, and every number is in stream.jsonl of the attempt.",
+            advice="Put right what the message names; the logger catches up by itself where it can.",
+        )
+
+    def chores(self, step: int) -> None:
+        """Tries again to write what a full disk refused, and tells of a rule that broke."""
         waiting, self._unwritten = self._unwritten, []
         for alert in waiting:
             self._append(alert)
+        broken = [rule for rule, why in self.not_checked.items() if why.startswith("the rule failed")]
+        if broken:
+            self._degraded(step, f"{', '.join(broken)} failed; the other rules go on")
 
     def _start_judge(self, plan: RulePlan) -> None:
         from .judge import Judge
@@ -148,32 +177,35 @@ class AlertBook:
             self._say(f"the rules failed:\n{traceback.format_exc()}")
             self._judge = None
             self._not_checked = {"*": f"the rules failed: {type(error).__name__}: {error}"}
-            self.open(
-                "rules_degraded",
-                "warning",
-                0,
-                f"The early warnings stopped working: {type(error).__name__}: {error}",
-                meaning="A defect in a rule. The training itself is not touched.",
-                advice="Watch the curves yourself, and report supervisor.log of this attempt.",
-            )
+            self._degraded(0, f"{type(error).__name__}: {error}")
             return None
 
+    def _degraded(self, step: int, reason: str) -> None:
+        self.open(
+            "rules_degraded",
+            "warning",
+            step,
+            f"Early warnings stopped working: {reason}",
+            meaning="A defect in a rule, or a wrong setting of one. The training itself is not touched.",
+            advice="Watch the curves yourself; supervisor.log of this attempt says more.",
+        )
 
-def read_alerts(attempt: AttemptDir, limit: int = 10_000) -> list[Alert]:
-    """Every readable line of an attempt's alerts, oldest first; at most the newest `limit`."""
+
+def earlier_episodes(run: RunDir, attempt: int) -> int:
+    """Episodes in the alert files of the attempts before `attempt`; unreadable lines do not count."""
+    return sum(len(_episodes(one)) for one in run.attempts() if one.number < attempt)
+
+
+def _episodes(attempt: AttemptDir) -> set[tuple[str, int]]:
+    found: set[tuple[str, int]] = set()
     try:
-        lines = attempt.alerts.read_bytes().splitlines()[-limit:]
+        with attempt.alerts.open("rb") as file:
+            for text in file:
+                try:
+                    alert = codec.loads(Alert, text, "alerts.jsonl")
+                except FormatError:
+                    continue
+                found.add((alert.rule, alert.first_step))
     except OSError:
-        return []
-    found = []
-    for text in lines:
-        try:
-            found.append(codec.loads(Alert, text, "alerts.jsonl"))
-        except FormatError:
-            continue
+        pass
     return found
-
-
-def episodes(alerts: list[Alert]) -> int:
-    """Episodes among the lines of one attempt."""
-    return len({(alert.rule, alert.first_step) for alert in alerts if alert.open})

@@ -66,6 +66,26 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for the signal; False where that cannot be known."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+def become_subreaper() -> bool:
+    """Makes orphans below this process its children (Linux), so that no process of a worker gets out of sight."""
+    try:
+        import ctypes
+
+        return bool(ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0) == 0)  # PR_SET_CHILD_SUBREAPER
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
 def has_variable(pid: int, setting: str) -> bool:
     """Whether `NAME=value` stood in the environment that the process was started with."""
     try:

@@ -115,6 +115,32 @@ def merged(run: RunDir, damage: list[Damage] | None = None) -> Iterator[tuple[in
                 yield number, record
 
 
+class Follower:
+    """Reads the streams of attempts 1 to `last` in order from a cursor, then follows the last one as it grows."""
+
+    def __init__(self, run: RunDir, last: int, attempt: int = 1, offset: int = 0) -> None:
+        self._run, self._last = run, last
+        self._limits = limits(run)
+        self.attempt, self.offset = attempt, offset
+        self.damage: list[Damage] = []
+        """Damage met since the caller last emptied the list."""
+
+    def read(self) -> tuple[list[tuple[Record, bool]], bool]:
+        """One chunk of `attempt`'s records, each with whether it counts, and whether more is waiting already.
+
+        The cursor stands behind the chunk. At the end of an earlier attempt it moves on, in a call of its own.
+        """
+        chunk = read(self._run.attempt(self.attempt).stream, self.offset)
+        self.damage.extend(chunk.damage)
+        if self.attempt < self._last and not chunk.more and chunk.offset == self.offset:
+            self.attempt, self.offset = self.attempt + 1, 0
+            return [], True
+        self.offset = chunk.offset
+        limit = self._limits.get(self.attempt)
+        found = [(record, counts(record, limit)) for _, record in chunk.records]
+        return found, chunk.more or self.attempt < self._last
+
+
 def _resume_step(attempt: AttemptDir) -> int:
     try:
         return codec.loads(Launch, attempt.launch.read_bytes(), str(attempt.launch)).resume_step

@@ -1,0 +1,252 @@
+"""The runs of a project: created whole, started once however often asked, found without a handle, asked to stop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stationmaster_trainer import codec, rundir
+from stationmaster_trainer.contract import Launch, Spec, Status
+from stationmaster_trainer.errors import RunError
+from stationmaster_trainer.logfile import last_line
+from stationmaster_trainer.reporter import requests
+from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
+
+from .launchers import local
+from .run_environment import RunEnvironment, run_environment
+from .run_folder import create_run
+from .views import RunView, begun, read_spec, view
+
+__all__ = [
+    "Patience",
+    "RunView",
+    "create_run",
+    "find_run",
+    "list_runs",
+    "request_checkpoint",
+    "request_stop",
+    "start_attempt",
+    "view",
+    "wait",
+]
+
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long an attempt waits for its worker; the fields of `contract.Launch` of the same names."""
+
+    grace_seconds: float = 60.0
+    stall_seconds: float = 60.0
+    first_stall_seconds: float = 600.0
+
+
+def start_attempt(
+    run: RunDir,
+    python: str,
+    *,
+    resume_from: str | None = None,
+    resume_step: int = 0,
+    env: Mapping[str, str] | None = None,
+    wait_seconds: float = 10.0,
+    patience: Patience | None = None,
+) -> RunView:
+    """Starts the run, or continues it from a verified checkpoint, detached; the same order twice is one start.
+
+    Waits until the supervisor has taken over (0: not at all). Raises RunError when the run goes on already with another
+    order, when it has ended and nothing to resume from is given, or when the supervisor does not come up.
+    """
+    spec = read_spec(run)
+    if not os.access(python, os.X_OK):
+        raise RunError(f"the Python {python} cannot be run.", "Name the interpreter of the environment that trains.")
+    environment = run_environment(env)
+    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience())
+    if attempt is not None and not begun(attempt):
+        local.start(run, attempt, environment.supervisor)
+        if wait_seconds > 0 and not _taken_over(run, attempt, wait_seconds):
+            said = last_line(attempt.supervisor_log) or "nothing"
+            raise RunError(f"the supervisor of run {run.name} did not come up; it said: {said}", f"See {attempt.path}.")
+    return view(run)
+
+
+def wait(run: RunDir, seconds: float) -> RunView | None:
+    """Waits until the first step is done or the run is over, and returns the view; None when that takes longer."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = view(run)
+        if found.over or (found.state not in ("queued", "starting") and found.status.loss is not None):
+            return found
+        if time.monotonic() >= deadline:
+            return None
+        time.sleep(_POLL)
+
+
+def find_run(project: Path, name: str | None = None) -> RunDir:
+    """The run of that name, or the newest one. RunError lists the known ones, newest first."""
+    known = _run_dirs(project)
+    if name is None:
+        if not known:
+            raise RunError(f"there is no run in {project}.", "Start one with start_run.")
+        return known[0]
+    for run in known:
+        if run.name == name:
+            return run
+    names = ", ".join(run.name for run in known[:20]) or "none"
+    raise RunError(f"there is no run {name!r} in {project}.", f"Known runs: {names}.")
+
+
+def list_runs(project: Path) -> list[RunView]:
+    """Every run of the project, newest first; a damaged one with its problem, never an exception."""
+    return [_view_or_problem(run) for run in _run_dirs(project)]
+
+
+def request_stop(run: RunDir) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
+    """Asks a run to save and end. `not_running`: it is over, or was never started; nothing was written."""
+    return _request(run, "stop")
+
+
+def request_checkpoint(run: RunDir) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
+    """Asks a run for a checkpoint now; `already_requested` while an earlier request has not been obeyed."""
+    return _request(run, "checkpoint")
+
+
+def _request(run: RunDir, verb: str) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
+    seen = view(run)
+    if seen.over or seen.attempt == 0:
+        return "not_running", seen
+    attempt = run.attempt(seen.attempt)
+    if not begun(attempt) and not seen.alive:
+        return "not_running", seen
+    waiting = [name for name in requests(attempt) if name.endswith(f"-{verb}.json")]
+    if verb == "stop" and waiting:
+        return "already_requested", seen
+    body = codec.dumps({"verb": verb, "time": time.time()}).encode()
+    number = 1 + max((int(name.partition("-")[0]) for name in requests(attempt)), default=0)
+    while True:
+        try:
+            rundir.create(attempt.control / f"{number:04d}-{verb}.json", body)
+            return "requested", seen
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise RunError(f"the request cannot be written: {error.strerror}.", f"Check {attempt.control}.") from None
+
+
+def _order(
+    run: RunDir,
+    spec: Spec,
+    python: str,
+    resume_from: str | None,
+    resume_step: int,
+    environment: RunEnvironment,
+    patience: Patience,
+) -> AttemptDir | None:
+    """The attempt that has to be started for this order; None when it goes on already."""
+    seen = _settled(run)
+    number = max(1, seen.attempt)
+    if seen.attempt and begun(run.attempt(seen.attempt)):
+        if not seen.over:
+            if seen.alive and _launch(run.attempt(number)).resume_from == resume_from:
+                return None
+            raise RunError(f"run {run.name} is {seen.state} (step {seen.status.step}).", "Stop it first, or wait.")
+        if resume_from is None:
+            raise RunError(f"run {run.name} has ended ({seen.state}).", "Resume it, or start a run of another name.")
+        number += 1
+    attempt = run.attempt(number)
+    launch = Launch(
+        attempt=number,
+        argv=local.worker_argv(python, run, attempt),
+        cwd=spec.project_dir,
+        env=environment.written,
+        recorder_argv=local.recorder_argv(run, attempt),
+        resume_from=resume_from,
+        resume_step=resume_step,
+        env_names=environment.named,
+        grace_seconds=patience.grace_seconds,
+        stall_seconds=patience.stall_seconds,
+        first_stall_seconds=patience.first_stall_seconds,
+    )
+    _make_attempt(attempt, launch)
+    return attempt
+
+
+def _settled(run: RunDir, seconds: float = 5.0) -> RunView:
+    """The view; a supervisor that has written its end and is just leaving is waited for."""
+    deadline = time.monotonic() + seconds
+    while (seen := view(run)).alive and seen.over and time.monotonic() < deadline:
+        time.sleep(_POLL)
+    return seen
+
+
+def _make_attempt(attempt: AttemptDir, launch: Launch) -> None:
+    """Makes the attempt's folder as a whole; of several that do it at once, the first one's order stands."""
+    parent = attempt.path.parent
+    draft = AttemptDir(parent / f".{attempt.path.name}.{secrets.token_hex(6)}")
+    draft.control.mkdir(mode=0o700, parents=True)
+    draft.path.chmod(0o700)
+    rundir.create(draft.launch, codec.dumps(launch, indent=1).encode())
+    try:
+        os.rename(draft.path, attempt.path)
+        rundir.sync_folder(parent)
+    except OSError:
+        shutil.rmtree(draft.path, ignore_errors=True)
+        if not attempt.path.is_dir():
+            raise
+        if (
+            not begun(attempt) and _launch(attempt).resume_from != launch.resume_from
+        ):  # never begun: the new order counts
+            rundir.replace(attempt.launch, codec.dumps(launch, indent=1).encode())
+
+
+def _launch(attempt: AttemptDir) -> Launch:
+    return codec.loads(Launch, attempt.launch.read_bytes(), str(attempt.launch))
+
+
+def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
+    """Whether a supervisor has written its first status of the attempt, within the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = view(run)
+        if seen.status.attempt >= attempt.number and seen.state != "queued" and seen.status.revision > 0:
+            return True
+        time.sleep(_POLL)
+    return False
+
+
+def _run_dirs(project: Path) -> list[RunDir]:
+    """Newest first, by the time of creation."""
+    found: list[tuple[float, str]] = []
+    try:
+        entries = list(os.scandir(project / RUNS))
+    except OSError:
+        return []
+    for entry in entries:
+        try:
+            if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                found.append((_birth(Path(entry.path)), entry.name))
+        except OSError:
+            continue
+    return [RunDir(project / RUNS / name) for _, name in sorted(found, reverse=True)]
+
+
+def _birth(path: Path) -> float:
+    try:
+        return (path / "spec.json").stat().st_mtime
+    except OSError:
+        return path.stat().st_mtime
+
+
+def _view_or_problem(run: RunDir) -> RunView:
+    try:
+        return view(run)
+    except Exception as error:  # a list must show the others whatever one folder holds
+        problem = f"{run.path} cannot be read: {type(error).__name__}: {error}"
+        status = Status(run.name, 0, "lost", 0, 0.0, 0.0, message=problem)
+        return RunView(run, status, 0, False, False, 0.0, (problem,))

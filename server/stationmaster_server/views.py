@@ -1,0 +1,226 @@
+"""What a run's folder says of its state, for a reader that came late: nothing is written, a damaged file is named.
+
+`lost` is derived here: the supervisor's lock is free and no final state was written. The worker's own last record, if
+there is one, tells the truth then.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stationmaster_trainer import codec, ledger, process, stream
+from stationmaster_trainer.contract import (
+    Checkpoint,
+    Eval,
+    Failure,
+    Finished,
+    LoggerState,
+    Record,
+    Spec,
+    Started,
+    Status,
+    Train,
+)
+from stationmaster_trainer.ending import Ending, of_failure, of_finished
+from stationmaster_trainer.errors import FormatError, RunError
+from stationmaster_trainer.rundir import AttemptDir, RunDir
+from stationmaster_trainer.states import DERIVED, FINAL
+
+MAX_BYTES = 4 << 20
+"""Bytes of the largest status or spec that is read."""
+RESUME = "Resume from the newest verified checkpoint (resume_run)."
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One run at one moment."""
+
+    run: RunDir
+    status: Status
+    """As the supervisor wrote it, or with the derived state, cause and message in place."""
+    attempt: int
+    """Newest attempt; 0 when there is none yet."""
+    alive: bool
+    """Whether a supervisor holds the run's lock."""
+    worker_alive: bool
+    created: float
+    """Wall clock of the creation."""
+    problems: tuple[str, ...] = ()
+    """Files that are damaged, each with what is lost."""
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    @property
+    def state(self) -> str:
+        """A key of `states.MOVES`, or `lost`."""
+        return self.status.state
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will happen any more without a resume."""
+        return self.state in FINAL or (self.state == DERIVED and not self.worker_alive)
+
+
+def view(run: RunDir) -> RunView:
+    """Reads a run. Raises RunError when there is no such folder; damage inside it becomes a problem, not an error."""
+    if not run.path.is_dir():
+        raise RunError(f"there is no run {run.name!r}.")
+    alive = process.is_locked(run.lock)  # before the status: what a dead supervisor wrote is complete by then
+    problems: list[str] = []
+    status = _read(run.status, problems)
+    newest = next(reversed(run.attempts()), None)
+    if newest is None or (not begun(newest) and not alive):
+        number = newest.number if newest else 0
+        status = _fresh(run, number, "created and not started yet")
+    elif status is None or status.attempt != newest.number:
+        status = _from_stream(run, newest, "starting" if alive else DERIVED)
+        if not alive:
+            status = _derived(newest, status)
+    elif not alive and status.state not in FINAL:
+        status = _derived(newest, status)
+    if status.state in FINAL:
+        status = replace(status, loggers=_loggers(run) or status.loggers)
+    return RunView(
+        run=run,
+        status=status,
+        attempt=newest.number if newest else 0,
+        alive=alive,
+        worker_alive=status.worker is not None and process.is_alive(status.worker),
+        created=_created(run),
+        problems=tuple(problems),
+    )
+
+
+def begun(attempt: AttemptDir) -> bool:
+    """Whether a supervisor has started this attempt's worker, or was about to."""
+    return attempt.worker_log.exists()
+
+
+def read_spec(run: RunDir) -> Spec:
+    """The run's spec. FormatError names the file when it is missing or damaged."""
+    return codec.loads(Spec, _bytes(run.spec), str(run.spec))
+
+
+def _derived(attempt: AttemptDir, status: Status) -> Status:
+    """The true state of an attempt whose supervisor is gone without a final status."""
+    written = _read(attempt.final, [])
+    if written is not None and written.state in FINAL:
+        return replace(written, revision=max(written.revision, status.revision))
+    records = _last_records(attempt)
+    status = _newer(status, records)
+    for record in reversed(records):
+        if isinstance(record, Finished):
+            return _ended(status, of_finished(record), record.time)
+        if isinstance(record, Failure):
+            return _ended(status, of_failure(record), record.time)
+    return _lost(status)
+
+
+def _lost(status: Status) -> Status:
+    worker = status.worker
+    if worker is not None and process.is_alive(worker):
+        message = "The supervisor is gone; the worker is still there and saves and stops itself."
+        return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out="Look again soon.")
+    if worker is not None and worker.boot_id and worker.boot_id != process.boot_id():
+        message = f"The machine was restarted while the run was at step {status.step}."
+        return replace(status, state=DERIVED, cause="rebooted", message=message, way_out=RESUME)
+    message = f"Supervisor and worker are gone without a word; the last step known is {status.step}."
+    return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out=RESUME)
+
+
+def _ended(status: Status, ending: Ending, when: float) -> Status:
+    return replace(
+        status,
+        state=ending.state,
+        cause=ending.cause,
+        message=f"{ending.message} (The supervisor died before it could say so.)",
+        way_out=ending.way_out,
+        where=ending.where,
+        ended=when,
+        eta_seconds=None,
+    )
+
+
+def _fresh(run: RunDir, attempt: int, message: str) -> Status:
+    return Status(run.name, attempt, "queued", 0, time.time(), _created(run), message=message)
+
+
+def _from_stream(run: RunDir, attempt: AttemptDir, state: str) -> Status:
+    """A status made from what else is there, when the file itself is damaged or of an earlier attempt."""
+    status = Status(run.name, attempt.number, state, 0, time.time(), _created(run))
+    try:
+        status = replace(status, total_steps=read_spec(run).config.total_steps)
+    except (FormatError, OSError):
+        pass
+    return _newer(status, _last_records(attempt))
+
+
+def _newer(status: Status, records: list[Record]) -> Status:
+    """The status brought up to the last records of the stream."""
+    for record in records:
+        status = replace(status, step=max(status.step, getattr(record, "step", 0)))
+        if isinstance(record, Train):
+            status = replace(
+                status,
+                loss=record.loss,
+                epoch=record.epoch,
+                samples=record.samples,
+                learning_rate=record.learning_rate,
+                grad_norm=record.grad_norm,
+            )
+        elif isinstance(record, Eval):
+            status = replace(status, eval=record)
+        elif isinstance(record, Checkpoint):
+            status = replace(status, checkpoint=record)
+        elif isinstance(record, Started):
+            status = replace(status, device=record.device)
+    return status
+
+
+def _last_records(attempt: AttemptDir) -> list[Record]:
+    try:
+        return stream.last_records(attempt.stream)
+    except FormatError:
+        return []
+
+
+def _read(path: Path, problems: list[str]) -> Status | None:
+    try:
+        return codec.loads(Status, _bytes(path), path.name)
+    except FileNotFoundError:
+        return None
+    except (OSError, FormatError) as error:
+        problems.append(f"{error}; state and numbers are taken from the stream")
+        return None
+
+
+def _bytes(path: Path) -> bytes:
+    """A plain file's content, bounded. FormatError for what is no plain file, or too large."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise FormatError(f"{path} is not a plain file")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{path} is longer than {MAX_BYTES} bytes")
+    return data
+
+
+def _loggers(run: RunDir) -> tuple[LoggerState, ...]:
+    """The loggers' newest word: a recorder may outlive its supervisor to finish an upload."""
+    return tuple(entry.logger for entry in ledger.load(run).entries)
+
+
+def _created(run: RunDir) -> float:
+    for path in (run.spec, run.path):
+        try:
+            return path.stat().st_mtime
+        except OSError:
+            continue
+    return 0.0
