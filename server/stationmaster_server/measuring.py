@@ -62,8 +62,8 @@ def _run(
 ) -> tuple[children.Ended, bytes | None]:
     """One child with its request and answer in a private folder.
 
-    A script path, never `-m`: no file of the project can stand in for ours. The script loads the trainer's package alone,
-    not what else lies beside it among the server's packages.
+    A script path, never `-m`: no file of the project can stand in for ours. The script loads the trainer's package
+    alone, not what else lies beside it among the server's packages.
     """
     ask, said = folder / "request.json", folder / "answer.json"
     ask.write_text(codec.dumps(request), "utf-8")

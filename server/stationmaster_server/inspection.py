@@ -1,0 +1,236 @@
+"""An inspected project as it is told: a text of some 200 tokens, and the facts behind it as plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stationmaster_trainer.facts import ColumnFacts, FileFacts, Finding
+
+from .answer import clean
+from .devices import Hardware
+from .project import DataCandidate, ProjectFacts, default_data, default_entry
+from .words import size
+
+_SHOWN = 4
+_COLUMNS = 12
+"""Columns of a table that are listed one by one, beside its target and those with missing cells."""
+
+
+def plain(facts: ProjectFacts) -> dict[str, Any]:
+    """The facts for a tool's structured content, under the names that clients rely on."""
+    return {
+        "project_dir": facts.project_dir,
+        "framework": facts.framework.name,
+        "framework_why": facts.framework.why,
+        "framework_evidence": facts.framework.evidence,
+        "entry_points": [
+            {"path": entry.path, "roles": entry.roles, "evidence": entry.evidence} for entry in facts.entry_points
+        ],
+        "models": [
+            {
+                "name": model.name,
+                "evidence": f"{model.path}:{model.line}",
+                "kind": model.kind,
+                "parameters": [p.name if p.default is None else f"{p.name}={p.default}" for p in model.parameters],
+                "part_of": model.part_of,
+            }
+            for model in facts.models
+        ],
+        "pretrained": [{"name": name, "evidence": evidence} for name, evidence in facts.pretrained],
+        "data": [_data_facts(item) for item in facts.data],
+        "notebooks": facts.notebooks,
+        "python": _python_facts(facts),
+        "hardware": facts.hardware,
+        "findings": facts.findings,
+        "default": {"entry": default_entry(facts)._asdict(), "data": default_data(facts)._asdict()},
+        "next": next_step(facts),
+    }
+
+
+def _data_facts(item: DataCandidate) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": item.path, "format": item.format, "role": item.role, "bytes": item.bytes}
+    about = item.measured
+    if about is None:
+        return found
+    if about.problem:
+        return {**found, "problem": about.problem}
+    return {
+        **found,
+        "rows": about.rows,
+        "column_count": len(about.columns),
+        "columns": [_column(column) for column in _told_columns(about)],
+        "target": about.target,
+        "target_why": about.target_why,
+        "task": about.task,
+        "task_why": about.task_why,
+        "classes": about.classes,
+        "shape": about.shape,
+    }
+
+
+def _told_columns(about: FileFacts) -> list[ColumnFacts]:
+    """The first ones, the target, and those with missing cells, in the order of the file."""
+    first = {column.name for column in about.columns[:_COLUMNS]}
+    gaps = [column.name for column in about.columns if column.missing][:_COLUMNS]
+    return [column for column in about.columns if column.name in {*first, *gaps, about.target}]
+
+
+def _column(column: ColumnFacts) -> dict[str, Any]:
+    values = {
+        "name": column.name,
+        "dtype": column.dtype,
+        "unique": column.unique,
+        "low": column.low,
+        "high": column.high,
+    }
+    if column.missing:
+        values["missing"] = column.missing
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _python_facts(facts: ProjectFacts) -> dict[str, Any] | None:
+    python = facts.python
+    if python is None:
+        return None
+    return {
+        "path": python.path,
+        "version": python.version,
+        "why": python.why,
+        "frameworks": python.frameworks,
+        "packages": facts.environment.packages if facts.environment else {},
+        "missing": facts.missing,
+        "others": python.others,
+    }
+
+
+def text(facts: ProjectFacts) -> str:
+    """The facts in some 200 tokens: one line each, what cannot go on last but the next step."""
+    lines = [
+        f"Framework: {facts.framework.name or 'none'} ({_name(facts.framework.why, 160)})",
+        f"Model: {_model(facts)}",
+        f"Data: {_data(facts)}",
+        f"Python: {_python(facts)}",
+        f"Hardware: {_hardware(facts.hardware)}",
+    ]
+    if facts.notebooks:
+        lines.append(f"Notebooks (not trained from): {_listed(list(facts.notebooks))}")
+    lines += _findings(facts)
+    return "\n".join([*lines, f"Next: {next_step(facts)}"])
+
+
+def next_step(facts: ProjectFacts) -> str:
+    """What to do now: correct what refuses a start, else ask for the logging backend."""
+    errors = [finding for finding in facts.findings if finding.severity == "error"]
+    if errors:
+        return "correct the errors above, then inspect_project again; choose_logging can be asked meanwhile."
+    if not default_entry(facts).path:
+        return "a Python file with the model (an nn.Module class or build_model()), then inspect_project again."
+    if not default_data(facts).train:
+        return "ask where the training data are; then ask for the logging backend and call choose_logging."
+    return "ask the person for the logging backend (file, tensorboard, wandb), then choose_logging."
+
+
+def _model(facts: ProjectFacts) -> str:
+    entry = default_entry(facts)
+    if not entry.path:
+        return f"none: {entry.why}"
+    chosen = next((m for m in facts.models if m.name == entry.model_name and m.path == entry.path), None)
+    if chosen is None:
+        return f"{_name(entry.path)} by default ({_name(entry.why, 160)})"
+    signature = ", ".join(p.name if p.default is None else f"{p.name}={p.default}" for p in chosen.parameters)
+    return f"{_name(chosen.name)}({_name(signature, 100)}) by default ({_name(entry.why, 160)})"
+
+
+def _data(facts: ProjectFacts) -> str:
+    data = default_data(facts)
+    if data.train == "build_data":
+        return f"build_data by default ({_name(data.why)})"
+    if not facts.data:
+        return "none found in the project"
+    chosen = [path for path in (data.train, data.val, data.test) if path]
+    items = sorted(facts.data, key=lambda item: chosen.index(item.path) if item.path in chosen else len(chosen))
+    shown = [f"{_one(item)}{_part(item.path, data)}" for item in items[:_SHOWN]]
+    more = f"; {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    why = f" ({_name(data.why, 120)})" if len(items) > 1 or not data.train else ""
+    return "; ".join(shown) + more + why
+
+
+def _part(path: str, data: tuple[str, str | None, str | None, str]) -> str:
+    for part, chosen in zip(("train", "val", "test"), data[:3], strict=False):
+        if path == chosen:
+            return f" → {part}"
+    return ""
+
+
+def _one(item: DataCandidate) -> str:
+    """One data file in words: rows, columns, target and its classes."""
+    about = item.measured
+    if about is None:
+        return f"{_name(item.path)} ({item.format}, not measured)"
+    if about.problem:
+        return f"{_name(item.path)} (cannot be used)"
+    parts = [f"{about.rows:,} rows"]
+    if about.columns:
+        parts.append(f"{len(about.columns)} columns")
+    if about.shape and not about.columns:
+        parts.append("shape " + "×".join(map(str, about.shape)))
+    if about.target:
+        parts.append(f"target {_name(about.target, 40)}")
+    if about.task:
+        classes = f" of {len(about.classes)} classes" if about.classes else ""
+        parts.append(f"{about.task.replace('_', ' ')}{classes}")
+    return f"{_name(item.path)} ({', '.join(parts)})"
+
+
+def _python(facts: ProjectFacts) -> str:
+    python = facts.python
+    if python is None:
+        return "none found"
+    has = facts.environment.packages if facts.environment else dict.fromkeys(python.frameworks, "")
+    known = [f"{name} {has[name]}".strip() for name in ("torch", "transformers", "jax", "flax") if name in has]
+    frameworks = ", ".join(known) or "no torch, no jax"
+    return f"{_name(python.path)} {python.version} ({_name(python.why)}; {frameworks})"
+
+
+def _hardware(machine: Hardware) -> str:
+    parts = [f"{machine.cpu_cores} CPU core{'s' if machine.cpu_cores > 1 else ''}"]
+    if machine.memory_total:
+        free = f", {_gigabytes(machine.memory_free)} free" if machine.memory_free is not None else ""
+        parts.append(f"{_gigabytes(machine.memory_total)} memory{free}")
+    parts += [f"{gpu.name} {_gigabytes(gpu.memory_total)}" for gpu in machine.gpus[:_SHOWN]]
+    if len(machine.gpus) > _SHOWN:
+        parts.append(f"{len(machine.gpus) - _SHOWN} more GPUs")
+    if not machine.gpus:
+        parts.append("Apple GPU (mps)" if machine.mps else "no GPU")
+    if machine.disk_free is not None:
+        parts.append(f"{_gigabytes(machine.disk_free)} disk free")
+    return ", ".join(parts)
+
+
+def _gigabytes(amount: int | None) -> str:
+    return "" if amount is None else size(amount)
+
+
+def _findings(facts: ProjectFacts) -> list[str]:
+    """Errors, then warnings, at most four; infos stay in the structured part."""
+    order = {"error": 0, "warning": 1, "info": 2}
+    told = sorted((f for f in facts.findings if f.severity != "info"), key=lambda finding: order[finding.severity])
+    lines = [_finding(finding) for finding in told[:_SHOWN]]
+    if len(told) > _SHOWN:
+        lines.append(f"{len(told) - _SHOWN} more findings in the structured content.")
+    return lines
+
+
+def _finding(finding: Finding) -> str:
+    advice = f" {finding.advice}" if finding.advice else ""
+    return f"{finding.severity.title()}: {clean(finding.message.rstrip('.') + '.' + advice, 600)}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(_name(name) for name in names[:3]) + more
+
+
+def _name(text: str, limit: int = 120) -> str:
+    """A name or line of the project on one line, harmless to show."""
+    return clean(" ".join(text.split()), limit)
