@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from ..errors import CheckpointError
 from . import _torch_device
 
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.pt", "state.pt"
-_TIES = "stationmaster.ties"
-"""Metadata key of `model.safetensors`: name → name of the tensor that it shares its memory with."""
 
 
 class Buffers:
@@ -58,11 +55,11 @@ def take(
     held = buffers.copy(tensors)
     copies = dict(zip(weights, held[: len(weights)], strict=True))
     optimizer_copy = _replaced(tree, iter(held[len(weights) :]))
-    state = {**more, "extra": extra, "rng": _torch_device.rng_state()}
+    state = {**more, "ties": ties, "extra": extra, "rng": _torch_device.rng_state()}
 
     def write(folder: Path) -> None:
         safetensors = packages.need("safetensors.torch", "saving a checkpoint")
-        safetensors.save_file(copies, str(folder / MODEL), metadata={"format": "pt", _TIES: json.dumps(ties)})
+        safetensors.save_file(copies, str(folder / MODEL), metadata={"format": "pt"})
         torch.save(optimizer_copy, folder / OPTIMIZER)
         torch.save(state, folder / STATE)
         write_more(folder)
@@ -73,10 +70,9 @@ def take(
 def load_model(model: nn.Module, folder: Path) -> None:
     """Fills the model from a verified checkpoint. CheckpointError names the first parameter that does not fit."""
     weights = packages.need("safetensors.torch", "reading a checkpoint").load_file(str(folder / MODEL))
-    with packages.need("safetensors", "reading a checkpoint").safe_open(str(folder / MODEL), "pt") as file:
-        ties = json.loads((file.metadata() or {}).get(_TIES, "{}"))
-    weights |= {name: weights[source] for name, source in ties.items() if source in weights}
-    weights |= read_state(folder).get("extra", {})
+    state = read_state(folder)
+    weights |= {name: weights[source] for name, source in state["ties"].items() if source in weights}
+    weights |= state["extra"]
     wanted = model.state_dict()
     for name, value in wanted.items():
         if name not in weights:
@@ -100,7 +96,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """`state.pt`: loss scale, random generators and other small parts."""
+    """`state.pt`: `rng`, `ties` (name → name of the tensor whose memory it shares), `extra` and the loss scale."""
     found: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     return found
 

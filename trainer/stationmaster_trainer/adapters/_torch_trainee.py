@@ -7,7 +7,6 @@ record is due, clipping and skipping are left to the fused optimizer through `gr
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -28,6 +27,7 @@ from . import _torch_state
 from ._torch_device import preserved_rng
 from ._torch_loss import Objective, looks_like_probabilities, output_of
 from ._torch_metrics import Tally
+from ._torch_optimizer import make_optimizer, plain_step
 from ._torch_probe import Probe
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,8 +49,12 @@ class TorchTrainee:
         val: Dataset | None = None,
         tally: Callable[[], Tally] | None = None,
         write_more: Callable[[Path], object] = lambda folder: None,
+        deferred: bool | None = None,
     ) -> None:
-        """`model` is on `device` already. `write_more` adds files to each checkpoint."""
+        """`model` is on `device` already. `write_more` adds files to each checkpoint.
+
+        `deferred`: whether figures gather on the device until they are read; None: on CUDA devices.
+        """
         self.model = model.train()
         self.objective = objective
         self.precision = precision
@@ -67,18 +71,20 @@ class TorchTrainee:
             raise ModelError("no parameter of the model gets a gradient: nothing to train.", "Check requires_grad.")
         self._parameters = [parameter for _, parameter in self._named]
         self.optimizer = make_optimizer(config, self._parameters)
+        self._apply = plain_step(self.optimizer)
         self._groups = self.optimizer.param_groups
         self._autocast = torch.autocast(device.type, dtype=DTYPES[precision]) if precision in DTYPES else nullcontext()
         self._statistics = [s for module in model.modules() for s in _running_statistics(module)]
         self._good_statistics = [s.clone() for s in self._statistics]
         self._buffers = _torch_state.Buffers()
         self._results: list[StepResult] = []
-        self._on_device = device.type == "cuda" and bool(self.optimizer.defaults.get("fused"))
-        self._ring = torch.zeros(max(1, config.log_every), 4, device=device) if self._on_device else None
+        self._deferred = device.type == "cuda" if deferred is None else deferred
+        self._deferred &= bool(self.optimizer.defaults.get("fused"))
+        self._ring = torch.zeros(max(1, config.log_every), 4, device=device) if self._deferred else None
         self._filled = 0
         self._scale = torch.full((), FIRST_SCALE, device=device) if precision == "fp16" else None
         self._good_steps = torch.zeros((), device=device)
-        if self._scale is not None and not self._on_device:
+        if self._scale is not None and not self._deferred:
             raise ModelError("fp16 needs a CUDA device.", "Set precision to fp32.")
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> None:
@@ -182,13 +188,13 @@ class TorchTrainee:
         return gradients
 
     def _update(self, loss: Tensor, learning_rate: float) -> None:
-        if self._on_device:
-            self._update_on_device(loss, learning_rate)
+        if self._deferred:
+            self._update_deferred(loss, learning_rate)
         else:
-            self._update_on_host(loss, learning_rate)
+            self._update_now(loss, learning_rate)
         self.updates += 1
 
-    def _update_on_host(self, loss: Tensor, learning_rate: float) -> None:
+    def _update_now(self, loss: Tensor, learning_rate: float) -> None:
         gradients, clip = self._gradients(), self._config.gradient_clip
         value, norm = loss.item(), _norm(gradients).item()
         if not (math.isfinite(value) and math.isfinite(norm)):
@@ -199,11 +205,11 @@ class TorchTrainee:
             torch._foreach_mul_(gradients, clip / (norm + 1e-6))
         for group in self._groups:
             group["lr"] = learning_rate
-        self.optimizer.step()
+        self._apply()
         _copy(self._good_statistics, self._statistics)
         self._results.append(StepResult(value, norm))
 
-    def _update_on_device(self, loss: Tensor, learning_rate: float) -> None:
+    def _update_deferred(self, loss: Tensor, learning_rate: float) -> None:
         """The same without waiting: the fused kernel divides by `grad_scale` and does nothing if `found_inf` is 1."""
         assert self._ring is not None
         norm, clip = _norm(self._gradients()), self._config.gradient_clip
@@ -217,7 +223,7 @@ class TorchTrainee:
         self.optimizer.found_inf = bad.float()
         for group in self._groups:
             group["lr"] = learning_rate
-        self.optimizer.step()
+        self._apply()
         for now, good in zip(self._statistics, self._good_statistics, strict=True):
             now.copy_(torch.where(bad, good, now))
             good.copy_(now)
@@ -239,33 +245,6 @@ class TorchTrainee:
             return False
         with preserved_rng(), torch.no_grad(), self._autocast:
             return looks_like_probabilities(output_of(self.model.eval()(batch.inputs)))
-
-
-def make_optimizer(config: TrainingConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) or SGD with momentum; fused kernels where torch has them."""
-    _leave_the_compiler_out()
-    common: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    if config.optimizer == "AdamW":
-        kind, common = torch.optim.AdamW, {**common, "betas": config.betas}
-    else:
-        kind, common = torch.optim.SGD, {**common, "momentum": config.betas[0]}
-    try:
-        return kind(parameters, **common, fused=True)
-    except RuntimeError:  # complex parameters, or a device without these kernels
-        return kind(parameters, **common)
-
-
-def _leave_the_compiler_out() -> None:
-    """torch imports its whole compiler (2 s, 80 MB) to keep it away from four methods of every optimizer.
-
-    They look for the attribute set here before they do. Nothing is changed where the user's code compiles.
-    """
-    if "torch._dynamo" in sys.modules:
-        return
-    for method in vars(torch.optim.Optimizer).values():
-        plain = getattr(method, "__wrapped__", None)
-        if plain is not None:
-            setattr(plain, "__dynamo_disable", plain)  # noqa: B010: the name must not be mangled
 
 
 def _does_not_fit(error: Exception, batch: Batch, project_dir: Path) -> ModelError:
