@@ -173,6 +173,7 @@ class Judge:
             self.counts[seat.rule.name] = self.counts.get(seat.rule.name, 0) + 1
             seat.alert, seat.told = _opened(seat, sight, time), sight.size
             changes.append(seat.alert)
+            self._pass_on(seat, seat.alert, time, changes)
             return
         worse = GRAVITY[sight.severity] > GRAVITY[seat.alert.severity]
         larger = sight.size > seat.told
@@ -193,11 +194,20 @@ class Judge:
         elif sight.last_step > seat.alert.last_step:
             seat.alert = dataclasses.replace(seat.alert, last_step=sight.last_step)
 
+    def _pass_on(self, seat: Seat, alert: Alert, time: float, changes: list[Alert]) -> None:
+        """Tells the watchers of patterns that an episode has begun."""
+        for other in self.seats:
+            if other is not seat and not other.broken and "alert" in other.watcher.takes:
+                sight = other.watcher.alerted(alert, seat.watcher.series)
+                if sight is not None:
+                    self._sighted(other, sight, time, changes)
+
     def _calm(self, seat: Seat, record: Record, changes: list[Alert]) -> None:
         seat.quiet += 1
         if seat.alert is None or seat.quiet < seat.watcher.calm:
             return
-        over = dataclasses.replace(seat.alert, open=False, time=record.time)
+        severity = "info" if seat.watcher.retracts else seat.alert.severity
+        over = dataclasses.replace(seat.alert, severity=severity, open=False, time=record.time)
         seat.alert, seat.quiet, seat.told = None, 0, 0.0
         self.closed = [*self.closed[-(KEPT - 1) :], over]
         changes.append(over)

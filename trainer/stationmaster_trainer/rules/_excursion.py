@@ -1,4 +1,4 @@
-"""Tells a jump from noise in a positive (or signed) series: against its running median, its own deviation and its own tails."""
+"""Tells a jump from noise: against the running median, the residuals' own spread, and how far they strayed before."""
 
 from __future__ import annotations
 
@@ -8,54 +8,79 @@ from dataclasses import dataclass, field
 from ._window import Window, log_ratio, median
 
 GRACE = 10
-"""Points before the running median and the deviation are trusted; until then only the first values are a measure."""
+"""Points before the spread is trusted; until then only a jump of `ratio` cubed over everything so far counts."""
 START = 5
 """First points whose median is the series' starting level."""
+TAIL = 3.5
+"""Deviations (MAD) that some residual of any noise reaches within a few dozen points; 2.4 σ of a normal one."""
+FORGET = 1.0 / 500.0
+"""Share of what lies above TAIL that the record loses with each point."""
 
 
 @dataclass
 class Excursions:
-    """The recent course of one series: level, ordinary deviations and ordinary upward tails.
+    """The recent course of one series and how wildly it strays.
 
-    `jump` is called before `add`, so that a value is judged by what came before it. Values that jumped enter the history as
-    well: the median does not mind them, and a series that often jumps has heavy tails and deserves a higher bar.
+    Residuals are log ratios to the running median of the last 20 points. Their spread is half the distance of their quartiles
+    (the MAD of a symmetric noise), taken about their own median, which is below zero while the series falls. `tail` is the
+    record of past residuals in units of the spread: a series with heavy tails sets its own bar, whatever its noise. A value
+    is judged before it is added; one that jumped enters the record only slightly above the bar, so that a second is seen.
     """
 
-    floor_share: float
-    """Share of the starting level below which only absolute changes count."""
     level: Window = field(default_factory=lambda: Window(20))
-    deviation: Window = field(default_factory=lambda: Window(100))
-    """|residual| of the last 100 points; its median is the MAD about the running median."""
-    upward: Window = field(default_factory=lambda: Window(100))
-    """max(residual, 0) of the same points."""
+    residuals: Window = field(default_factory=lambda: Window(60))
     start: list[float] = field(default_factory=list)
     count: int = 0
+    tail: float = TAIL
     highest: float | None = None
+    signed: bool = False
+    """Whether the series has been below zero."""
 
     def residual(self, value: float) -> float:
         """Log ratio of a value to the running median; 0 while there is none."""
         return log_ratio(value, self.level.median(), self.floor()) if self.count else 0.0
 
     def floor(self) -> float:
-        """`floor_share` of the starting level; for a series with negative values, a twentieth of it at least."""
+        """What counts as zero: next to nothing of the starting level; a twentieth of it once the series has gone below zero."""
         if not self.start:
             return 1e-300
-        share = self.floor_share if self.level.low() >= 0.0 else max(self.floor_share, 0.05)
-        return max(share * abs(median(self.start)), 1e-300)
+        return max((0.05 if self.signed else 1e-12) * abs(median(self.start)), 1e-300)
 
-    def bar(self, ratio: float, deviations: float, tails: float) -> float:
-        """What a residual must exceed to be a jump (log ratio). During the grace: `ratio` squared, over the highest so far."""
+    def small(self, value: float, share: float) -> bool:
+        """Whether a value is less than `share` of the starting level of a positive series."""
+        return bool(self.start) and 0.0 <= value < share * median(self.start)
+
+    def spread(self) -> float:
+        """MAD of the residuals about their median."""
+        ordered = self.residuals.ordered
+        last = len(ordered) - 1
+        return max(0.5 * (ordered[3 * last // 4] - ordered[last // 4]), 1e-3) if last > 0 else 1e-3
+
+    def jumped(self, value: float, residual: float, ratio: float, tails: float) -> bool:
+        """Whether the value is `ratio` times the running median and `tails` times further out than the record."""
+        if residual <= math.log(ratio):
+            return False
         if self.count < GRACE:
-            return 2.0 * math.log(ratio)
-        return max(math.log(ratio), deviations * self.deviation.median(), tails * self.upward.quantile(0.95))
+            return residual > 3.0 * math.log(ratio) and (self.highest is None or value > self.highest)
+        return residual - self.residuals.median() > tails * self.tail * self.spread()
 
-    def add(self, value: float, residual: float) -> None:
-        """Takes a finite value into the history, with the residual that `residual` gave for it."""
+    def add(self, value: float, residual: float, limit: float) -> None:
+        """Takes a finite value into the history, with the residual that `residual` gave for it; `limit` is `tails`."""
         if self.count < START:
             self.start.append(value)
+        if self.count == GRACE:  # the record starts with what strayed before there was a spread to measure it by
+            self.learn_tail(self.residuals.high(), math.inf)
+        if self.count >= GRACE and residual > 0.0:
+            self.learn_tail(residual, limit)
+        self.tail -= FORGET * (self.tail - TAIL)
         if self.count:
-            self.deviation.add(abs(residual))
-            self.upward.add(residual if residual > 0.0 else 0.0)
+            self.residuals.add(residual)
         self.level.add(value)
+        self.signed = self.signed or value < 0.0
         self.highest = value if self.highest is None or value > self.highest else self.highest
         self.count += 1
+
+    def learn_tail(self, residual: float, limit: float) -> None:
+        strayed = (residual - self.residuals.median()) / self.spread()
+        if strayed > self.tail:
+            self.tail = min(strayed, 1.2 * limit * self.tail)

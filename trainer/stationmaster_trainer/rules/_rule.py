@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ..contract import Eval, Note, RulePlan, Train
+from ..contract import Alert, Eval, Note, RulePlan, Train
 from ._window import Window
 
 Severity = Literal["info", "warning", "critical"]
@@ -56,7 +56,9 @@ class Watcher:
     series: ClassVar[str] = "train/loss"
     judges: ClassVar[str] = "train"
     takes: ClassVar[tuple[str, ...]] = ("train",)
-    """Kinds of records that the watcher wants to see."""
+    """What the watcher wants to see: `train`, `eval`, `note`, and `alert` for the episodes that other rules open."""
+    retracts: ClassVar[bool] = False
+    """Whether an episode that ends was refuted by what came later (a claim about the run's course, not an event): it becomes info."""
     calm: ClassVar[int] = 10
     """Judged records in a row without a Sight after which the episode is over."""
 
@@ -67,6 +69,10 @@ class Watcher:
         return None
 
     def note(self, record: Note) -> Sight | None:
+        return None
+
+    def alerted(self, alert: Alert, series: str) -> Sight | None:
+        """Another rule has opened an episode on `series`."""
         return None
 
     def finish(self) -> Sight | None:

@@ -10,6 +10,9 @@ from ..contract import Eval, Train
 from ._rule import Known, Rule, Setting, Sight, Watcher
 from ._window import Window
 
+RECENT = 50
+"""Records over which the share of non-finite gradient norms is taken."""
+
 MEANING = (
     "The computation left the range of its numbers: a learning rate that is too high, an overflow in half precision, a division "
     "by zero or a logarithm of zero in the loss, or a non-finite value in the data."
@@ -129,7 +132,7 @@ def too_many(in_a_row: int, share: float, records: int, settings: dict[str, floa
     """Whether non-finite gradient norms are more than a loss scaler at work. It searches its scale in the first records."""
     if records <= 2 * settings["in_a_row"]:
         return in_a_row >= 2 * settings["in_a_row"]
-    return in_a_row >= settings["in_a_row"] or (records >= 20 and share > settings["share"])
+    return in_a_row >= settings["in_a_row"] or (records >= RECENT and share > settings["share"])
 
 
 def _finite(record: Train) -> bool:
@@ -143,7 +146,7 @@ RULES = (
         severity="critical",
         meaning=MEANING,
         advice=ADVICE,
-        watch=lambda known: [TrainLoss(known), GradNorm(known, Window(50)), EvalLoss(known)],
+        watch=lambda known: [TrainLoss(known), GradNorm(known, Window(RECENT)), EvalLoss(known)],
         settings={
             "in_a_row": Setting(
                 5, "records in a row with a non-finite gradient norm that are more than a scaler finding its scale"

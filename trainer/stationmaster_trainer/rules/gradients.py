@@ -18,7 +18,7 @@ class GradNormSpike(Watcher):
 
     series: ClassVar[str] = "train/grad_norm"
     known: Known
-    history: Excursions = field(default_factory=lambda: Excursions(1e-3, Window(50)))
+    history: Excursions = field(default_factory=lambda: Excursions(Window(50)))
 
     def train(self, record: Train) -> Sight | None:
         value = record.grad_norm_max if record.grad_norm_max is not None else record.grad_norm
@@ -28,11 +28,9 @@ class GradNormSpike(Watcher):
         residual = history.residual(value)
         settings = self.known.settings
         sight = None
-        if history.count >= GRACE and residual > history.bar(
-            settings["ratio"], settings["deviations"], settings["tails"]
-        ):
+        if residual > 0.0 and history.jumped(value, residual, settings["ratio"], settings["tails"]):
             sight = self.sight(record, value, residual)
-        history.add(value, residual)
+        history.add(value, residual, settings["tails"])
         return sight
 
     def sight(self, record: Train, value: float, residual: float) -> Sight:
@@ -65,10 +63,7 @@ RULES = (
             "ratio": Setting(
                 10.0, "times the average; the checklist's number, taken against the running median of 50 points"
             ),
-            "deviations": Setting(6.0, "median absolute deviations of the last 100 points that a jump must exceed"),
-            "tails": Setting(
-                2.0, "times the 95th percentile of the recent upward excursions (log ratio) that a jump must exceed"
-            ),
+            "tails": Setting(1.5, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"),
         },
     ),
 )

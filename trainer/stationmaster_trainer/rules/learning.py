@@ -15,6 +15,10 @@ FLOOR_SHARE = 1e-3
 """Share of the starting loss below which only absolute changes count, as for `loss_spike`."""
 START = 5
 """First finite points whose median is the starting loss."""
+EARLY = 40
+"""First points kept as they are, to see a fall that is over within a few of them."""
+FEWEST = 12
+"""Points below which nothing is said even at the end of a run."""
 
 
 @dataclass
@@ -84,85 +88,108 @@ def diverged(low: float, best: float, start: float, deviation: float, settings: 
 
 @dataclass
 class NoLearning(Watcher):
-    """The loss is where it began, within its noise, though enough of the run is over."""
+    """The loss is where it began: no part of the run lies below the start by more than its noise, and the noise is small
+    enough to have shown it."""
 
+    retracts: ClassVar[bool] = True
     calm: ClassVar[int] = 16
     known: Known
     course: Course = field(default_factory=Course)
-    start: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    """The first finite losses, EARLY at most."""
     count: int = 0
     rate: float = 0.0
     rising_at: int = 0
     """Record at which the learning rate last rose: before it, and shortly after, nothing can be asked of the loss."""
-    last_step: int = 0
     first_step: int = 0
+    last_step: int = 0
     sight: Sight | None = None
     """What was seen at the last look; repeated until the next one."""
 
     def train(self, record: Train) -> Sight | None:
-        self.note_rate(record.learning_rate)
-        value = record.loss
+        value, rate = record.loss, record.learning_rate
+        if rate > self.rate * 1.0001:
+            self.rising_at = self.count
+        if rate == rate:
+            self.rate = rate
         if not math.isfinite(value):
             return None
         self.count += 1
         self.last_step = record.step
         self.first_step = self.first_step or record.step
-        if len(self.start) < START:
-            self.start.append(value)
+        if len(self.first) < EARLY:
+            self.first.append(value)
         self.course.add(value)
-        if self.count % 8 == 0 and self.early(record.step):
-            return None
         if self.count % 8 == 0:
-            self.sight = self.judge("warning")
+            self.sight = None if self.early(record.step) else self.judge()
         return self.sight
 
-    def note_rate(self, rate: float) -> None:
-        if math.isfinite(rate) and rate > self.rate * 1.0001:
-            self.rising_at = self.count
-        self.rate = rate if math.isfinite(rate) else self.rate
-
     def early(self, step: int) -> bool:
+        """Whether it is too early to ask: few points, the warm-up, or a rate that rose a short while ago."""
         plan, settings = self.known.plan, self.known.settings
         if self.count < settings["points"] or self.count - self.rising_at < 0.5 * settings["points"]:
             return True
-        planned = settings["share"] * (plan.total_steps or 0)
-        return step < max(planned, 1.5 * (plan.warmup_steps or 0))
+        return step < max(settings["share"] * (plan.total_steps or 0), 1.5 * (plan.warmup_steps or 0))
 
     def finish(self) -> Sight | None:
-        if self.count < 12 or self.count - self.rising_at < 6:
-            return None
-        return self.judge("warning")
+        return self.judge() if self.count >= FEWEST and self.count - self.rising_at >= FEWEST // 2 else None
 
-    def judge(self, severity: str) -> Sight | None:
-        start, course = median(self.start), self.course
-        late = course.part(0.5, 1.0)
-        stuck = chance_level(course, self.known.plan.classes)
-        if stuck is None and not unchanged(start, course, self.known.settings["drop"]):
+    def judge(self) -> Sight | None:
+        start, late = median(self.first[:START]), self.course.part(0.5, 1.0)
+        stuck = chance_level(self.course, self.known.plan.classes)
+        if stuck is None and not unchanged(self.first, self.course, self.known.settings["drop"]):
             return None
-        where = (
-            f"stuck at {late:.4g} = ln({stuck}), the loss of guessing among {stuck} classes"
-            if stuck
-            else f"{late:.4g} in its second half"
-        )
-        message = (
-            f"train loss has not fallen beyond its noise in {self.count} points: {start:.4g} at the start, {where}"
-        )
-        seen = {"start": start, "now": late, "noise": course.noise()}
+        where = f"{late:.4g} in the second half"
+        if stuck is not None:
+            where = f"stuck at {late:.4g}, about ln({stuck}): the loss of guessing among {stuck} classes"
+        message = f"train loss has not fallen beyond its noise in {self.count} points: {start:.4g} at the start, {where}"
+        seen = {"start": start, "now": late, "noise": self.course.noise()}
         return Sight(self.first_step, self.last_step, 1.0, "warning", message, seen)
 
     def missing(self) -> str:
-        return "" if self.count >= 12 else f"too few points of the train loss ({self.count})"
+        return "" if self.count >= FEWEST else f"too few points of the train loss ({self.count})"
 
 
-def unchanged(start: float, course: Course, drop: float) -> bool:
-    """Whether no later part of the course lies below the start by `drop` (share) or by what the noise allows."""
-    noise = course.noise()
-    lowest = min(course.part(at / 8, (at + 2) / 8) for at in range(2, 7))
-    first, second = course.part(0.0, 0.5), course.part(0.5, 1.0)
-    per_half = noise * 1.25 / math.sqrt(max(1.0, len(course.blocks) / 2))
-    fell = start - lowest > max(drop * abs(start), 1.5 * noise * math.sqrt(course.stride))
-    falls = first - second > max(0.2 * drop * abs(start), 3.0 * per_half)
-    return not fell and not falls
+def unchanged(first: list[float], course: Course, drop: float) -> bool:
+    """Whether the loss has not fallen, and would have shown it.
+
+    The start is taken over 5, 10, 20, … points (a fast fall shows in the few, a slow one in the many) and compared with the
+    three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n each). Not shown:
+    the longest comparison still allows a fall by `drop` of the start within one and a half standard errors.
+    """
+    quarter = max(1, len(course.blocks) // 4)
+    later = [course.part(at, at + 0.25) for at in (0.25, 0.5, 0.75)]
+    later_error = 1.25 * course.noise() / math.sqrt(quarter)
+    point = deviation(first)
+    allowed = math.inf
+    for length in lengths(len(first)):
+        level = median(first[:length])
+        error = math.hypot(1.25 * point / math.sqrt(length), later_error)
+        fall = level - min(later)
+        if fall > 3.0 * error and fall > 0.3 * drop * abs(level):
+            return False
+        allowed = (level - later[2] + 1.5 * error) / abs(level) if level else math.inf
+    early_quarter = course.part(0.0, 0.25)
+    error = later_error * math.sqrt(2.0)
+    if early_quarter - min(later) > max(3.0 * error, 0.3 * drop * abs(early_quarter)):
+        return False
+    if course.stride * quarter > len(first):
+        allowed = (early_quarter - later[2] + 1.5 * error) / abs(early_quarter) if early_quarter else math.inf
+    return allowed < drop
+
+
+def lengths(count: int) -> list[int]:
+    """5, 10, 20, … up to a quarter of… the points that there are; always at least the first five."""
+    found = [START]
+    while 2 * found[-1] <= count:
+        found.append(2 * found[-1])
+    return found
+
+
+def deviation(values: list[float]) -> float:
+    """Robust standard deviation of the noise about a smooth course, from the differences of neighbours."""
+    steps = [abs(later - earlier) for earlier, later in zip(values, values[1:], strict=False)]
+    return median(steps) / 0.954 if steps else 0.0
 
 
 def chance_level(course: Course, classes: int | None) -> int | None:
@@ -242,7 +269,7 @@ RULES = (
         watch=lambda known: [NoLearning(known)],
         settings={
             "points": Setting(50, "records before the rule says anything while the run goes on"),
-            "drop": Setting(0.03, "share of the starting loss by which it must have fallen"),
+            "drop": Setting(0.1, "share of the starting loss: when a fall by as much cannot be excluded, the rule waits"),
             "share": Setting(0.1, "share of the planned steps before the rule says anything"),
         },
     ),

@@ -18,6 +18,7 @@ class Overfitting(Watcher):
     series: ClassVar[str] = "eval/loss"
     judges: ClassVar[str] = "eval"
     takes: ClassVar[tuple[str, ...]] = ("train", "eval")
+    retracts: ClassVar[bool] = True
     calm: ClassVar[int] = 3
     known: Known
     last: list[float] = field(default_factory=list)
