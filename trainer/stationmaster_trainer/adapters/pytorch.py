@@ -11,7 +11,7 @@ import torch
 from .. import entry, manifest
 from ..checkpoint import Saver, read_position
 from ..contract import Launch, Spec
-from ..dataset import LazyDataset
+from ..dataset import Data, LazyDataset
 from ..early_stopping import Progress
 from ..errors import CheckpointError, DataError
 from ..facts import ModelFacts
@@ -57,6 +57,11 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         return loop.run()
     finally:
         feed.close()
+
+
+def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
+    """The data as a run reads them: generators seeded, the model file imported for its `build_data`."""
+    return _torch_build.read(config, project_dir).data
 
 
 def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
