@@ -125,24 +125,35 @@ def hashes(dataset: Dataset, most: int | None = None) -> tuple[np.ndarray, np.nd
     n = len(dataset) if most is None else min(most, len(dataset))
     digest: Any = getattr(dataset, "digest", None)
     targets = known_targets(dataset)
-    inputs_only, whole = np.empty(n, dtype=np.uint64), np.empty(n, dtype=np.uint64)
+    found = np.empty((2, n), dtype=np.uint64)
     for start in range(0, n, 4096):
         indices = np.arange(start, min(start + 4096, n))
         if digest is not None and targets is not None:
-            inputs, batch_targets = [digest(int(index)) for index in indices], targets[indices]
+            hashed, batch_targets = _hashed([digest(int(index)) for index in indices]), targets[indices]
         else:
-            array, batch_targets = dataset.batch(indices)
-            inputs = _row_bytes(array)
-        after = [b""] * len(indices) if batch_targets is None else _row_bytes(batch_targets)
-        inputs_only[indices] = [_hash(row) for row in inputs]
-        whole[indices] = [_hash(row + b"\0" + tail) for row, tail in zip(inputs, after, strict=True)]
-    return inputs_only, whole
+            inputs, batch_targets = dataset.batch(indices)
+            hashed = _hashed(_row_bytes(inputs))
+        found[0, indices] = hashed
+        found[1, indices] = hashed if batch_targets is None else _with_targets(hashed, batch_targets)
+    return found[0], found[1]
+
+
+def _with_targets(hashed: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Hashes of the inputs joined with the targets, one by one."""
+    joined = np.column_stack((hashed.view(np.uint8).reshape(len(hashed), 8), _as_bytes(targets)))
+    return _hashed(_row_bytes(joined))
+
+
+def _as_bytes(array: np.ndarray) -> np.ndarray:
+    """uint8 (N, bytes of a row)."""
+    return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
 
 
 def _row_bytes(array: np.ndarray) -> list[bytes]:
-    flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    return [row.tobytes() for row in flat]
+    rows = _as_bytes(array.reshape(len(array), -1))
+    return rows.view(f"V{rows.shape[1]}").reshape(-1).tolist()
 
 
-def _hash(content: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+def _hashed(rows: list[bytes]) -> np.ndarray:
+    """64-bit BLAKE2b of each."""
+    return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), dtype=np.uint64)

@@ -107,7 +107,8 @@ def _not_there(full: Path, path: str) -> DataError:
         names = sorted(entry.name for entry in os.scandir(full.parent) if not entry.name.startswith("."))
     except OSError:
         return DataError(f"{path} does not exist, nor does its folder {full.parent}.", "Check the path.")
-    close = closest(full.name, names)
+    stems = {name.partition(".")[0]: name for name in names}
+    close = stems.get(closest(full.name.partition(".")[0], stems) or "")
     way_out = (
         f"Did you mean {Path(path).with_name(close)}?"
         if close

@@ -43,7 +43,7 @@ def _from_objects(name: str, series: Any) -> Column:
     pandas = need("pandas", "reading tables")
     found = pandas.api.types.infer_dtype(series, skipna=True)
     if found in ("integer", "floating", "mixed-integer-float", "decimal", "empty"):
-        return Column(name, "number", pandas.to_numeric(series.astype(object)).to_numpy(np.float64, na_value=np.nan))
+        return Column(name, "number", series.to_numpy(dtype=object, na_value=None).astype(np.float64))
     if found == "boolean":
         gone = series.isna().to_numpy()
         return Column(name, "boolean", np.where(gone, np.nan, (series == True).to_numpy().astype(float)))  # noqa: E712

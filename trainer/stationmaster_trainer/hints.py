@@ -116,6 +116,8 @@ def _time(name: str, values: np.ndarray) -> Finding:
 def _same(column: Column, goal: Column, kind: str) -> bool:
     """Whether one determines the other: a one-to-one mapping of classes, or a correlation of 1."""
     if kind == "class":
+        if column.kind != "text" and len(np.unique(column.values[:1000])) > 2 * target.FEW:
+            return False
         left, right = column.texts()[0], goal.texts()[0]
         if left.max(initial=0) > 2 * target.FEW or left.max(initial=0) != right.max(initial=0):
             return False

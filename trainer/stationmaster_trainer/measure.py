@@ -47,7 +47,7 @@ def answer(request: Request) -> Answer:
         if request.what == "environment":
             return Answer(environment=environment(request.packages or PACKAGES))
         if request.what == "data":
-            return Answer(data=tuple(_file(path, project) for path in request.files))
+            return Answer(data=_data(request.files, project))
         if request.what == "split":
             return Answer(split=_split(request.config, project))
         return Answer(model=_adapter(request.config).measure(request.config, project))
@@ -67,15 +67,22 @@ def environment(packages: tuple[str, ...]) -> EnvironmentFacts:
     return EnvironmentFacts(sys.executable, platform.python_version(), found, gone)
 
 
-def _file(path: str, project: Path) -> FileFacts:
+def _data(files: tuple[str, ...], project: Path) -> tuple[FileFacts, ...]:
+    """One answer per file: what is wrong with one of them, foreseen or not, hides no other."""
     from . import filefacts
 
-    try:
-        return filefacts.look_at(path, project)
-    except PluginError:
-        raise
-    except Exception as error:  # one file that no check foresaw must not hide the others
-        return FileFacts(path, "", 0, 0, problem=f"{path} cannot be used: {user_model.describe(error)}")
+    found, lacking = [], None
+    for path in files:
+        try:
+            found.append(filefacts.look_at(path, project))
+        except Exception as error:
+            ours = isinstance(error, StationmasterError)
+            lacking = lacking or (error if isinstance(error, PluginError) else None)
+            said = str(error) if ours else f"{path} cannot be used: {user_model.describe(error)}"
+            found.append(FileFacts(path, "", 0, 0, problem=said))
+    if lacking is not None and all(facts.problem for facts in found):
+        raise lacking
+    return tuple(found)
 
 
 def _split(config: dict[str, Any], project: Path) -> SplitFacts:
