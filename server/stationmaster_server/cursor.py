@@ -32,12 +32,14 @@ class Cursor:
     """Marks of the alerts that were open."""
 
     @classmethod
-    def of(cls, status: contract.Status, state: str) -> Cursor:
-        """The cursor after a look at this status, `state` as derived by the reader."""
+    def of(cls, status: contract.Status) -> Cursor:
+        """The cursor after a look at this status (that of a `RunView`, with the derived state)."""
         newest_eval = status.eval.step if status.eval else 0
         newest_checkpoint = status.checkpoint.step if status.checkpoint else 0
         marks = tuple(mark(alert) for alert in status.alerts_open)
-        return cls(status.attempt, status.revision, state, newest_eval, newest_checkpoint, status.alerts_total, marks)
+        return cls(
+            status.attempt, status.revision, status.state, newest_eval, newest_checkpoint, status.alerts_total, marks
+        )
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor | None:

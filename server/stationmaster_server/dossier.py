@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stationmaster_trainer import codec, manifest
+from stationmaster_trainer import manifest
 from stationmaster_trainer.contract import Alert, Spec, Status
 from stationmaster_trainer.errors import CheckpointError, FormatError
 from stationmaster_trainer.rundir import RunDir
@@ -20,10 +20,8 @@ from .answer import clean
 from .decisions import Gates
 from .diagnose import rule_plan
 from .tally import Tally, tally
+from .views import RunView, read_spec
 from .words import short
-
-MAX_SPEC = 4 << 20
-"""Bytes of the longest spec that is read."""
 
 GRAVITY = ("critical", "warning", "info")
 
@@ -34,9 +32,7 @@ class Dossier:
 
     project: Path
     run: RunDir
-    state: str
-    """As derived by the reader; `unknown` when the status cannot be read."""
-    status: Status | None
+    view: RunView
     spec: Spec | None
     tally: Tally
     episodes: list[Episode]
@@ -48,21 +44,31 @@ class Dossier:
     """What could not be read, each with its reason."""
 
     @property
+    def status(self) -> Status:
+        """As the supervisor wrote it, with the derived state."""
+        return self.view.status
+
+    @property
+    def state(self) -> str:
+        """A key of `states.MOVES`, or `lost`."""
+        return self.view.state
+
+    @property
     def step(self) -> int:
         """Last step that stands."""
-        return max(self.tally.step, self.status.step if self.status else 0)
+        return max(self.tally.step, self.status.step)
 
     @property
     def total_steps(self) -> int | None:
         """Planned steps; None when neither the confirmed configuration nor the status can be read."""
         if self.spec is not None:
             return self.spec.config.total_steps
-        return self.status.total_steps or None if self.status else None
+        return self.status.total_steps or None
 
     @property
     def seconds(self) -> float:
         """Seconds of all attempts: the supervisor's clock, or the workers' own where that is longer or alone."""
-        return max(self.tally.total_seconds, self.status.elapsed if self.status else 0.0)
+        return max(self.tally.total_seconds, self.status.elapsed)
 
     @property
     def waived(self) -> bool:
@@ -102,7 +108,7 @@ class Dossier:
     def verdict(self) -> Verdict:
         """The verdict on the steps that stand, from the alerts that were raised while they ran."""
         alerts = sorted(self.standing_alerts(), key=lambda alert: alert.first_step)
-        outcome = (self.status.cause if self.status else None) or ""
+        outcome = self.status.cause or ""
         return verdict(self.tally.course, alerts, rule_plan(self.spec) if self.spec else None, outcome)
 
     def logs(self) -> list[str]:
@@ -110,7 +116,7 @@ class Dossier:
         run = self.run
         paths = [path for path in (run.metrics_csv, run.metrics_jsonl, run.tensorboard) if path.exists()]
         found = [self.relative(path) for path in paths]
-        for logger in self.status.loggers if self.status else ():
+        for logger in self.status.loggers:
             if logger.where.startswith(("http://", "https://")):
                 found.append(short(clean(logger.where), 160))
         if not found:
@@ -118,9 +124,9 @@ class Dossier:
         return found
 
 
-def gather(project: Path, run: RunDir, status: Status | None, state: str, problems: list[str] | None = None) -> Dossier:
-    """Reads spec, streams, alerts and checkpoints of a run whose status was looked at before. Damage is told."""
-    told = list(problems or [])
+def gather(project: Path, view: RunView) -> Dossier:
+    """Reads spec, streams, alerts and checkpoints of a run that was looked at before. Damage is told, not raised."""
+    run, told = view.run, list(view.problems)
     spec = _spec(run, told)
     total = tally(run)
     told += total.damage[:5]
@@ -131,15 +137,12 @@ def gather(project: Path, run: RunDir, status: Status | None, state: str, proble
         told.append(f"{damaged} unreadable lines in alerts.jsonl")
     decided = decisions.read(run.checklist, told)
     kept = _kept(_checkpoint_dir(project, run, spec), told)
-    return Dossier(project, run, state, status, spec, total, found, kept, decided, told)
+    return Dossier(project, run, view, spec, total, found, kept, decided, told)
 
 
 def _spec(run: RunDir, problems: list[str]) -> Spec | None:
     try:
-        if not run.spec.is_file():
-            raise FormatError(f"{run.spec.name} is missing or no plain file")
-        with open(run.spec, "rb") as file:
-            return codec.loads(Spec, file.read(MAX_SPEC), run.spec.name)
+        return read_spec(run)
     except (OSError, FormatError) as error:
         problems.append(str(error))
         return None

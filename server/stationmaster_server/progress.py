@@ -16,43 +16,51 @@ from stationmaster_trainer.states import CAUSES, DERIVED, FINAL
 from .answer import clean, fence
 from .charts import sparkline
 from .cursor import Cursor, mark
+from .views import RunView
 from .words import count, duration, many, number, percent, short
 
 SPARK = 16
 """Bars of the sparkline: each costs a client up to three tokens."""
 SHOWN_ALERTS = 3
-OURS = frozenset(
-    {"completed", "early_stopping", "user", "signal", "hang", "rule", "supervisor_gone", "run_folder_gone"}
-)
-"""Causes whose evidence is written by the supervisor; the others may quote the user's code and are fenced."""
-LOST = "its supervisor ended without a word: it was killed, or the machine restarted"
+LISTED_ALERTS = 8
+OURS = frozenset(CAUSES) - {"exception", "oom", "disk_full", "exited_early"}
+"""Causes whose evidence is our own words; that of the others may quote the user's code and is fenced."""
 
 
 def text(
-    status: Status, state: str, since: Cursor | None = None, closed: Sequence[Alert] = (), now: float = 0.0
+    view: RunView,
+    since: Cursor | None = None,
+    closed: Sequence[Alert] = (),
+    now: float = 0.0,
+    for_person: bool = False,
 ) -> str:
-    """The answer's text. `closed`: alerts that ended since the cursor; `now`: wall clock, for ages."""
-    lines = [_headline(status, state, now)]
-    if state in FINAL or state == DERIVED:
-        lines += _end(status, state)
+    """The whole look. `closed`: alerts that ended since the cursor; `now`: wall clock, for ages.
+
+    `for_person`: without the last line, which says when to look again and with which cursor.
+    """
+    status = view.status
+    lines = [_headline(view, now)]
+    if status.state in FINAL or status.state == DERIVED:
+        lines += end(status)
     elif not status.step:
         lines += _starting(status, now)
     if status.loss is not None:
-        lines += _numbers(status, state)
+        lines += _numbers(status)
     lines += _news(status, since)
     lines += _alerts(status, since, closed)
     lines += _loggers(status)
-    lines.append(_next(status, state))
-    return "\n".join(lines)
+    lines += [f"Damaged: {short(clean(problem), 160)}" for problem in view.problems[:2]]
+    lines += [] if for_person and not view.over else [_next(view)]
+    return "\n".join([*lines, *foreign(status)])
 
 
-def facts(status: Status, state: str, since: Cursor | None = None, closed: Sequence[Alert] = ()) -> dict[str, Any]:
+def facts(view: RunView, since: Cursor | None = None, closed: Sequence[Alert] = ()) -> dict[str, Any]:
     """The structured content: the newest values whatever the cursor, five significant digits, alerts shortened."""
+    status = view.status
     newest, best, saved = status.eval, status.best, status.checkpoint
-    shown = [*status.alerts_open, *closed]
     return {
-        "run": status.run,
-        "state": state,
+        "run": view.name,
+        "state": status.state,
         "cause": status.cause,
         "step": status.step,
         "total_steps": status.total_steps,
@@ -61,25 +69,26 @@ def facts(status: Status, state: str, since: Cursor | None = None, closed: Seque
         "learning_rate": _five(status.learning_rate),
         "grad_norm": _five(status.grad_norm),
         "samples_per_second": _five(status.samples_per_second),
-        "eta_seconds": None if state in FINAL or state == DERIVED else _five(status.eta_seconds),
+        "eta_seconds": None if view.over else _five(status.eta_seconds),
         "eval": newest and {"step": newest.step, "loss": _five(newest.loss), "metrics": _rounded(newest.metrics)},
         "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric, "path": best.path},
         "checkpoint": saved and {"step": saved.step, "path": clean(saved.path, 200)},
-        "alerts": [_brief(alert, since) for alert in shown],
-        "cursor": str(Cursor.of(status, state)),
-        "next_poll_seconds": next_poll(status, state),
+        "alerts": [_brief(alert, since) for alert in (*status.alerts_open, *closed)[:LISTED_ALERTS]],
+        "cursor": str(Cursor.of(status)),
+        "next_poll_seconds": next_poll(view),
     }
 
 
-def next_poll(status: Status, state: str) -> int | None:
+def next_poll(view: RunView) -> int | None:
     """Seconds until another look is worth it; None at the end.
 
     A tenth of the remaining time, so that a run is told in ten to thirty looks whatever its length, at least 5 s and at
     most 10 min; sooner while it starts or stops, when the end is near, or while a critical alert is open.
     """
-    if state in FINAL or state == DERIVED:
+    status = view.status
+    if view.over:
         return None
-    if state in ("queued", "starting", "stopping") or status.eta_seconds is None:
+    if status.state in ("queued", "starting", "stopping", DERIVED) or status.eta_seconds is None:
         return 5
     if not math.isfinite(status.eta_seconds):
         return 30
@@ -89,6 +98,13 @@ def next_poll(status: Status, state: str) -> int | None:
     return min(seconds, 30) if any(alert.severity == "critical" for alert in status.alerts_open) else seconds
 
 
+def news(view: RunView, since: Cursor) -> list[str]:
+    """What happened since the cursor, a line each: state, validation, checkpoint, new alerts."""
+    status = view.status
+    state = [f"state: {status.state}"] if status.state != since.state else []
+    return [*state, *_news(status, since), *(_alert(alert) for alert in _unseen(status, since))]
+
+
 def bar(status: Status, width: int = 24) -> str:
     """A progress bar of `width` characters for a terminal."""
     share = min(1.0, status.step / status.total_steps) if status.total_steps else 0.0
@@ -96,19 +112,19 @@ def bar(status: Status, width: int = 24) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def one_line(status: Status, state: str) -> str:
+def one_line(status: Status) -> str:
     """State, step and the newest numbers in one line for a terminal or a log."""
-    parts = [f"{state} {_steps(status)}"]
+    parts = [f"{status.state} {_steps(status)}"]
     if status.loss is not None:
         parts.append(f"loss {number(status.loss)} (avg {number(status.loss_average)})")
         parts.append(f"lr {number(status.learning_rate)}")
         parts.append(f"grad norm {number(status.grad_norm)}")
         parts.append(f"{number(status.samples_per_second)} samples/s")
-    elif state == "starting" and status.phase:
+    elif status.state == "starting" and status.phase:
         parts.append(f"phase {status.phase}")
     if status.eval is not None:
         parts.append(f"validation {number(status.eval.loss)}{_metrics(status)}")
-    if status.eta_seconds is not None and state not in FINAL and state != DERIVED:
+    if status.eta_seconds is not None and status.state not in FINAL and status.state != DERIVED:
         parts.append(f"ETA {duration(status.eta_seconds)}")
     if status.alerts_open:
         parts.append(f"{many(len(status.alerts_open), 'alert')} open")
@@ -118,14 +134,17 @@ def one_line(status: Status, state: str) -> str:
 # --- the lines --------------------------------------------------------------------------------------------------------
 
 
-def _headline(status: Status, state: str, now: float) -> str:
-    cause = f" ({status.cause})" if status.cause and state in FINAL and status.cause != "completed" else ""
+def _headline(view: RunView, now: float) -> str:
+    status = view.status
+    ended = status.state in FINAL
+    cause = f" ({status.cause})" if status.cause and ended and status.cause != "completed" else ""
     attempt = f", attempt {status.attempt} from step {count(status.resumed_from)}" if status.attempt > 1 else ""
-    line = f"{status.run}: {state}{cause}, step {_steps(status)} ({percent(status.step, status.total_steps)}){attempt}"
-    if state in FINAL:
+    done = percent(status.step, status.total_steps)
+    line = f"{clean(view.name, 100)}: {status.state}{cause}, step {_steps(status)} ({done}){attempt}"
+    if ended:
         return f"{line}, {duration(status.elapsed)} in all"
-    if state == DERIVED:
-        return f"{line}, last seen {duration(now - status.updated)} ago"
+    if status.state == DERIVED:
+        return f"{line}, last word {duration(now - status.updated)} ago"
     return line if status.eta_seconds is None else f"{line}, ETA {duration(status.eta_seconds)}"
 
 
@@ -138,7 +157,7 @@ def _starting(status: Status, now: float) -> list[str]:
     return [f"Starting{waited}, phase: {status.phase or 'launch'}. No step yet."]
 
 
-def _numbers(status: Status, state: str) -> list[str]:
+def _numbers(status: Status) -> list[str]:
     """The checklist's Monitoring: loss, moving average, learning rate, gradient norm, throughput; then the curve."""
     line = (
         f"train loss {number(status.loss)}, moving average {number(status.loss_average)}, "
@@ -174,7 +193,7 @@ def _metrics(status: Status) -> str:
 
 def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> list[str]:
     """New or worsened alerts in full, those already told as a count, those that ended by name."""
-    new = [alert for alert in status.alerts_open if since is None or mark(alert) not in since.open]
+    new = _unseen(status, since)
     lines = [_alert(alert) for alert in new[:SHOWN_ALERTS]]
     if len(new) > SHOWN_ALERTS:
         lines.append(f"and {many(len(new) - SHOWN_ALERTS, 'more new alert')}")
@@ -187,6 +206,10 @@ def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> li
         more = f" and {count(len(closed) - SHOWN_ALERTS)} more" if len(closed) > SHOWN_ALERTS else ""
         lines.append(f"over again: {names}{more}")
     return lines
+
+
+def _unseen(status: Status, since: Cursor | None) -> list[Alert]:
+    return [alert for alert in status.alerts_open if since is None or mark(alert) not in since.open]
 
 
 def _alert(alert: Alert) -> str:
@@ -210,35 +233,32 @@ def _loggers(status: Status) -> list[str]:
     ]
 
 
-def _end(status: Status, state: str) -> list[str]:
-    """Cause and evidence; what the user's own code said stands fenced and last."""
-    if state == DERIVED:
-        why = CAUSES.get(status.cause or "", LOST)
-        return [f"Lost: {why}."]
+def end(status: Status) -> list[str]:
+    """Cause, evidence in our own words, and the way out."""
     meaning = CAUSES.get(status.cause or "", "")
-    lines = [f"{meaning[:1].upper()}{meaning[1:]}."] if meaning else []
-    message = short(clean(status.message), 240)
+    message = short(clean(status.message), 240) if status.cause in OURS else ""
+    parts = [] if message.lower().startswith(meaning.lower()) else [f"{meaning}."]
+    said = " ".join([*parts, message, short(clean(status.way_out), 200)]).strip()
+    return [said[:1].upper() + said[1:]] if said else []
+
+
+def foreign(status: Status) -> list[str]:
+    """What the training code itself said at the end, with its place, fenced; to stand behind everything else."""
+    if not status.message or status.cause is None or status.cause in OURS:
+        return []
     where = short(clean(status.where), 120)
-    if message and status.cause in OURS:
-        lines.append(message)
-    elif message:
-        told = f"{where}: {message}" if where else message
-        lines.append(fence(told, "from the training code", 400))
-    if status.way_out:
-        lines.append(short(clean(status.way_out), 200))
-    return lines
+    return [fence(f"{where + ': ' if where else ''}{short(clean(status.message), 300)}", "from the training code", 430)]
 
 
-def _next(status: Status, state: str) -> str:
-    cursor = f'since="{Cursor.of(status, state)}"'
-    again = next_poll(status, state)
+def _next(view: RunView) -> str:
+    status, again = view.status, next_poll(view)
     if again is not None:
-        return f"Look again in {duration(again)} with {cursor}."
-    if state == "succeeded":
+        return f'Look again in {duration(again)} with since="{Cursor.of(status)}".'
+    if status.state == "succeeded":
         return "Next: summarize."
     if status.checkpoint is None:
-        return "Next: summarize. There is no checkpoint to resume from."
-    return f"Next: summarize, or resume_run from checkpoint-{status.checkpoint.step}."
+        return "Next: summarize. No checkpoint is known to resume from."
+    return f"Next: summarize, or resume_run (newest checkpoint: checkpoint-{status.checkpoint.step})."
 
 
 def _brief(alert: Alert, since: Cursor | None) -> dict[str, Any]:

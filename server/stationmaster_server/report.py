@@ -10,11 +10,11 @@ import math
 from typing import Any
 
 from stationmaster_trainer.contract import Alert
-from stationmaster_trainer.states import CAUSES, DERIVED, FINAL
+from stationmaster_trainer.states import DERIVED, FINAL
 from stationmaster_trainer.verdict import Verdict
 
 from . import decisions, progress
-from .answer import clean, fence
+from .answer import clean
 from .dossier import Dossier
 from .words import count, hours_minutes, loss, many, number, short
 
@@ -29,7 +29,7 @@ def summary(dossier: Dossier, where: str) -> str:
     parts = [*figures(dossier), "", *cause(dossier), *metrics(dossier), *decided(dossier), *notes(dossier, 2)]
     parts += alerts(dossier)
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
-    return "\n".join([*parts, *foreign(dossier)])
+    return "\n".join([*parts, *progress.foreign(dossier.status)])
 
 
 def facts(dossier: Dossier) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
     return {
         "run": dossier.run.name,
         "state": dossier.state,
-        "cause": dossier.status.cause if dossier.status else None,
+        "cause": dossier.status.cause,
         "step": dossier.step,
         "total_steps": dossier.total_steps,
         "final_train_loss": tally.last_train.loss if tally.last_train else None,
@@ -65,17 +65,15 @@ def heading(dossier: Dossier) -> str:
     """The first line: `Training Complete` only for a run that did what was confirmed."""
     status, total = dossier.status, dossier.total_steps
     at = f"step {count(dossier.step)}" + (f" of {count(total)}" if total else "")
-    why = (status.cause if status else None) or "cause unknown"
+    why = status.cause or "cause unknown"
     if dossier.state == "succeeded":
         return "Training Complete"
     if dossier.state in ("failed", "stopped"):
         return f"Training {dossier.state.capitalize()}: {why} at {at}"
     if dossier.state == DERIVED:
         return f"Training Lost at {at}"
-    if dossier.state == "unknown":
-        return f"Training state unknown, last record at {at}"
     if not dossier.step:
-        phase = f", phase {status.phase}" if status and status.phase else ""
+        phase = f", phase {status.phase}" if status.phase else ""
         return f"Training still {dossier.state}{phase}: no step yet"
     return f"Training still {dossier.state} at {at}: figures so far"
 
@@ -133,24 +131,9 @@ def metrics(dossier: Dossier) -> list[str]:
 
 def cause(dossier: Dossier) -> list[str]:
     """Why the run ended as it did, when it did not complete; evidence in our own words only."""
-    status = dossier.status
-    if dossier.state == DERIVED:
-        return ["Cause: " + CAUSES.get((status.cause if status else None) or "", progress.LOST) + "."]
-    if status is None or status.cause in (None, "completed") or dossier.state not in FINAL:
+    if dossier.status.cause in (None, "completed"):
         return []
-    parts = [CAUSES.get(status.cause or "", status.cause or "")]
-    if status.message and status.cause in progress.OURS:
-        parts.append(short(clean(status.message), 200))
-    return ["Cause: " + ". ".join(part.rstrip(".") for part in parts) + "."]
-
-
-def foreign(dossier: Dossier) -> list[str]:
-    """What the training code itself said at the end, fenced."""
-    status = dossier.status
-    if status is None or not status.message or status.cause is None or status.cause in progress.OURS:
-        return []
-    where = short(clean(status.where), 120)
-    return [fence(f"{where + ': ' if where else ''}{short(clean(status.message), 300)}", "from the training code", 430)]
+    return [f"Cause: {line}" for line in progress.end(dossier.status)]
 
 
 def decided(dossier: Dossier) -> list[str]:
@@ -189,7 +172,7 @@ def _alert(alert: Alert) -> str:
 
 def unchecked(dossier: Dossier) -> list[str]:
     """Rules that could not judge, with the reason."""
-    silent = dossier.status.not_checked if dossier.status else {}
+    silent = dossier.status.not_checked
     if not silent:
         return []
     told = "; ".join(f"{rule} ({short(clean(why), 60)})" for rule, why in list(silent.items())[:3])
@@ -215,12 +198,10 @@ def recommendation(dossier: Dossier, found: Verdict) -> list[str]:
 
 
 def _way_on(dossier: Dossier) -> str:
-    status = dossier.status
     newest = max(dossier.checkpoints, default=None)
-    way = short(clean(status.way_out), 200).rstrip(".") + ". " if status and status.way_out else ""
     if newest is None:
-        return f"{way}There is no checkpoint; after the fix start again with propose_config."
-    return f"{way}resume_run continues from checkpoint-{newest}."
+        return "there is no checkpoint to resume from; once the cause is mended, start again with propose_config."
+    return f"once the cause is mended, resume_run continues from checkpoint-{newest}."
 
 
 def problems(dossier: Dossier, most: int) -> list[str]:
