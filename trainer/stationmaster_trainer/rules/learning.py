@@ -33,6 +33,8 @@ class Divergence(Watcher):
     """Lowest running median so far."""
     since: int = 0
     """Step of the last record that was still at the best level."""
+    away: bool = False
+    """Whether the last look saw a divergence: its wild points are no measure of the ordinary noise."""
 
     def train(self, record: Train) -> Sight | None:
         value = record.loss
@@ -41,7 +43,7 @@ class Divergence(Watcher):
         recent = self.recent
         if len(self.start) < START:
             self.start.append(value)
-        elif len(recent) >= START:
+        elif len(recent) >= START and not self.away:
             self.deviation.add(abs(value - recent.median()))
         recent.add(value)
         if len(recent) < START:
@@ -52,7 +54,9 @@ class Divergence(Watcher):
             return None
         if len(recent) < recent.size:
             return None
-        return self.judge(record, recent.quantile(0.2))
+        sight = self.judge(record, recent.quantile(0.2))
+        self.away = sight is not None
+        return sight
 
     def judge(self, record: Train, low: float) -> Sight | None:
         best, start = self.best or 0.0, median(self.start)
@@ -98,9 +102,10 @@ class NoLearning(Watcher):
     first: list[float] = field(default_factory=list)
     """The first finite losses, EARLY at most."""
     count: int = 0
-    rate: float = 0.0
+    peak: float = 0.0
+    """Highest learning rate so far."""
     rising_at: int = 0
-    """Record at which the learning rate last rose: before it, and shortly after, nothing can be asked of the loss."""
+    """Record at which the learning rate last reached a new height: before it, and shortly after, nothing can be asked of the loss."""
     first_step: int = 0
     last_step: int = 0
     sight: Sight | None = None
@@ -108,10 +113,8 @@ class NoLearning(Watcher):
 
     def train(self, record: Train) -> Sight | None:
         value, rate = record.loss, record.learning_rate
-        if rate > self.rate * 1.0001:
-            self.rising_at = self.count
-        if rate == rate:
-            self.rate = rate
+        if rate > self.peak * 1.0001:
+            self.peak, self.rising_at = rate, self.count
         if not math.isfinite(value):
             return None
         self.count += 1
@@ -157,6 +160,9 @@ def unchanged(first: list[float], course: Course, drop: float) -> bool:
     three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n each). Not shown:
     the longest comparison still allows a fall by `drop` of the start within one and a half standard errors.
     """
+    start, late = median(first[:START]), course.part(0.5, 1.0)
+    if late - start > max(0.5 * abs(start), 3.0 * deviation(first)):
+        return False  # far above the start: that is divergence
     quarter = max(1, len(course.blocks) // 4)
     later = [course.part(at, at + 0.25) for at in (0.25, 0.5, 0.75)]
     later_error = 1.25 * course.noise() / math.sqrt(quarter)

@@ -11,6 +11,10 @@ from ._rule import Known, Rule, Setting, Sight, Watcher
 from ._window import Window, median
 
 
+SHORT = 12
+"""Validations below which medians of three would hide the best one: then the values count as they are, at the end of the run."""
+
+
 @dataclass
 class Overfitting(Watcher):
     """Medians of three validations against their best, measured in the validations' own wobble, with patience."""
@@ -21,29 +25,30 @@ class Overfitting(Watcher):
     retracts: ClassVar[bool] = True
     calm: ClassVar[int] = 3
     known: Known
-    last: list[float] = field(default_factory=list)
-    """The newest validations, three at most."""
-    tail: Window = field(default_factory=lambda: Window(64))
-    """The newest validations, as many as patience may ask for."""
-    wobble: Window = field(default_factory=lambda: Window(64))
+    newest: list[float] = field(default_factory=list)
+    """The newest validations, ten at most, oldest first."""
+    wobble: Window = field(default_factory=lambda: Window(24))
     """|value - mean of its two neighbours|."""
-    train_recent: Window = field(default_factory=lambda: Window(15))
+    between: Window = field(default_factory=lambda: Window(50))
+    """Train losses since the last validation."""
+    levels: list[float] = field(default_factory=list)
+    """Medians of the train loss between the newest validations, three at most."""
     count: int = 0
     best: float | None = None
     """Lowest median of three (the first values count as they are)."""
-    best_step: int = 0
-    best_raw: float | None = None
-    best_raw_step: int = 0
     best_at: int = 0
     """Number of the validation at which `best` was reached."""
     train_at_best: float | None = None
+    lowest: float | None = None
+    lowest_step: int = 0
+    lowest_at: int = 0
+    train_at_lowest: float | None = None
+    last_step: int = 0
     trained: bool = False
-    scale: float = 0.0
-    """Largest |validation loss| of the first five."""
 
     def train(self, record: Train) -> Sight | None:
         if math.isfinite(record.loss):
-            self.train_recent.add(record.loss)
+            self.between.add(record.loss)
             self.trained = True
         return None
 
@@ -51,44 +56,54 @@ class Overfitting(Watcher):
         value = record.loss
         if not math.isfinite(value):
             return None
-        self.count += 1
-        self.learn_wobble(value)
-        self.tail.add(value)
-        if self.best_raw is None or value < self.best_raw:
-            self.best_raw, self.best_raw_step = value, record.step
-        level = median(self.last)
+        self.count, self.last_step = self.count + 1, record.step
+        self.newest = [*self.newest[-9:], value]
+        if len(self.newest) >= 3:
+            before, middle, after = self.newest[-3:]
+            self.wobble.add(abs(middle - 0.5 * (before + after)))
+        if len(self.between):
+            self.levels = [*self.levels[-2:], self.between.median()]
+            self.between.clear()
+        train = median(self.levels) if self.levels else None
+        if self.lowest is None or value < self.lowest:
+            self.lowest, self.lowest_step, self.lowest_at, self.train_at_lowest = value, record.step, self.count, train
+        level = median(self.newest[-3:])
         if self.best is None or level < self.best:
-            self.best, self.best_at, self.best_step = level, self.count, record.step
-            self.train_at_best = self.train_recent.median() if len(self.train_recent) else None
+            self.best, self.best_at, self.train_at_best = level, self.count, train
             return None
-        return self.judge(record, level)
+        return self.judge(level, train, record.loss_sem or 0.0)
 
-    def learn_wobble(self, value: float) -> None:
-        self.last = [*self.last[-2:], value]
-        if len(self.last) == 3:
-            self.wobble.add(abs(self.last[1] - 0.5 * (self.last[0] + self.last[2])))
-        if self.count <= 5:
-            self.scale = max(self.scale, abs(value))
-
-    def judge(self, record: Eval, level: float) -> Sight | None:
-        best, settings = self.best or 0.0, self.known.settings
+    def judge(self, level: float, train: float | None, sem: float) -> Sight | None:
+        settings, best = self.known.settings, self.best
         patience = max(settings["patience"], settings["patience_share"] * self.count)
-        if self.count - self.best_at < patience or self.train_at_best is None:
+        if best is None or train is None or self.train_at_best is None or self.count - self.best_at < patience:
             return None
-        noise = max(self.noise(), record.loss_sem or 0.0)
+        noise = max(self.noise(), sem)
         least = best + max(settings["rise"] * abs(best), settings["noise"] * noise)
-        newest = list(self.tail.arrived)[-int(settings["patience"]) :]
-        train = self.train_recent.median()
-        if min(newest) <= best + noise or level <= least or train >= self.train_at_best:
+        if min(self.newest[-int(settings["patience"]) :]) <= best + noise or level <= least or train >= self.train_at_best:
             return None
+        return self.sight(level, best, noise, self.train_at_best, train)
+
+    def finish(self) -> Sight | None:
+        """A short run's last word: the newest validations all lie above the lowest, the last one far above and still rising."""
+        since = self.count - self.lowest_at
+        if self.lowest is None or self.train_at_lowest is None or not 3 <= since or self.count >= SHORT:
+            return None
+        tail, noise, train = self.newest[-since:], self.noise(), self.levels[-1]
+        far = self.lowest + max(0.05 * abs(self.lowest), self.known.settings["noise"] * noise)
+        if tail[-1] < max(tail) or tail[-1] <= far or min(tail) <= self.lowest + noise or train >= self.train_at_lowest:
+            return None
+        return self.sight(tail[-1], self.lowest, noise, self.train_at_lowest, train)
+
+    def sight(self, level: float, best: float, noise: float, train_then: float, train: float) -> Sight:
         message = (
-            f"validation loss {level:.4g} (median of three) is {_percent(level, best)} above its best {best:.4g} of step {self.best_raw_step}, "
-            f"{self.count - self.best_at} validations ago, while the train loss fell from {self.train_at_best:.4g} to {train:.4g}"
+            f"validation loss {level:.4g} is {_percent(level, best)} above its best of {best:.4g} around step "
+            f"{self.lowest_step}, {self.count - self.lowest_at} validations ago (its noise: {noise:.2g}), while the train loss "
+            f"fell from {train_then:.4g} to {train:.4g}"
         )
-        seen = {"best": best, "best_step": float(self.best_raw_step), "now": level, "noise": noise, "train": train}
-        return Sight(
-            self.best_raw_step, record.step, abs(level - best) / max(abs(best), 1e-12), "warning", message, seen
-        )
+        seen = {"best": best, "best_step": float(self.lowest_step), "now": level, "noise": noise, "train": train}
+        rise = abs(level - best) / max(abs(best), 1e-12)
+        return Sight(self.lowest_step, self.last_step, rise, "warning", message, seen)
 
     def noise(self) -> float:
         """Standard deviation of one validation about a smooth course: median |second difference| / 0.826 (normal noise)."""
