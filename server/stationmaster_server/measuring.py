@@ -143,7 +143,7 @@ def _no_answer(request: Request, python: str, ended: children.Ended) -> NoReturn
 
 
 def _with_output(way_out: str, ended: children.Ended) -> str:
-    last = clean(ended.output)[-1500:].strip()
+    last = clean(ended.output[-1500:]).strip()
     return f"{way_out}\n{fence(last, 'last output')}".strip() if last else way_out
 
 

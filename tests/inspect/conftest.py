@@ -34,10 +34,10 @@ def sample(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> WriteProject:
+def write(tmp_path: Path) -> WriteProject:
     """Writes a project from names and contents."""
 
-    def write(files: dict[str, str | bytes]) -> Path:
+    def write_files(files: dict[str, str | bytes]) -> Path:
         root = tmp_path / "project"
         root.mkdir(exist_ok=True)
         for name, content in files.items():
@@ -46,18 +46,23 @@ def project(tmp_path: Path) -> WriteProject:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return root
 
-    return write
+    return write_files
 
 
-def write_digits(path: Path, rows: int = 60, seed: int = 0) -> None:
-    """A table of eight numbers and a label of three classes."""
-    source = random.Random(seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(f"x{at}" for at in range(8)), "label"])
-        for row in range(rows):
-            writer.writerow([*(f"{source.gauss(row % 3, 1):.4f}" for _ in range(8)), row % 3])
+@pytest.fixture
+def table() -> Callable[..., None]:
+    """Writes a table of eight numbers and a label of three classes."""
+
+    def write_table(path: Path, rows: int = 60, seed: int = 0) -> None:
+        source = random.Random(seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*(f"x{at}" for at in range(8)), "label"])
+            for row in range(rows):
+                writer.writerow([*(f"{source.gauss(row % 3, 1):.4f}" for _ in range(8)), row % 3])
+
+    return write_table
 
 
 @pytest.fixture

@@ -47,8 +47,8 @@ def stand_in(path: Path) -> str:
     return script(path, f'exec {sys.executable} "$@"')
 
 
-def test_the_projects_own_environment_is_taken_and_its_link_is_kept(project: Write) -> None:
-    root = project({})
+def test_the_projects_own_environment_is_taken_and_its_link_is_kept(write: Write) -> None:
+    root = write({})
     own = venv(root / ".venv")
     found = find_python(root)
     assert found.path == own
@@ -58,25 +58,25 @@ def test_the_projects_own_environment_is_taken_and_its_link_is_kept(project: Wri
     assert (found.virtual, found.frameworks) == (True, ())
 
 
-def test_when_it_lacks_a_framework_the_others_are_told_with_what_they_have(project: Write) -> None:
-    root = project({})
+def test_when_it_lacks_a_framework_the_others_are_told_with_what_they_have(write: Write) -> None:
+    root = write({})
     venv(root / "venv")
     others = {other.path: other for other in find_python(root).others}
     assert others[sys.executable].why == "the Python that runs this server"
     assert "torch" in (others[sys.executable].frameworks or ())
 
 
-def test_without_any_environment_an_installed_python_with_a_framework_is_taken(project: Write) -> None:
-    found = find_python(project({}))
+def test_without_any_environment_an_installed_python_with_a_framework_is_taken(write: Write) -> None:
+    found = find_python(write({}))
     assert (found.path, found.why) == (sys.executable, "the Python that runs this server")
     assert "torch" in found.frameworks
 
 
 def test_a_setting_wins_over_everything(
-    project: Write, empty_venv: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    write: Write, empty_venv: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = "python: tools/python\n"
-    root = project({".stationmaster/settings.yaml": settings})
+    root = write({".stationmaster/settings.yaml": settings})
     venv(root / ".venv")
     stand_in(root / "tools" / "python")
     assert find_python(root).why == "named by .stationmaster/settings.yaml"
@@ -95,14 +95,14 @@ def test_a_setting_wins_over_everything(
         ("python: [\n", "is not readable YAML"),
     ],
 )
-def test_a_setting_that_is_no_python_is_refused_with_its_name(project: Write, settings: str, message: str) -> None:
+def test_a_setting_that_is_no_python_is_refused_with_its_name(write: Write, settings: str, message: str) -> None:
     with pytest.raises(ConfigError, match=r"settings\.yaml") as refused:
-        find_python(project({".stationmaster/settings.yaml": settings}))
+        find_python(write({".stationmaster/settings.yaml": settings}))
     assert message in refused.value.message
 
 
-def test_an_environment_that_lost_its_python_is_told_and_passed_over(project: Write) -> None:
-    root = project({".venv/pyvenv.cfg": "home = /gone\n"})
+def test_an_environment_that_lost_its_python_is_told_and_passed_over(write: Write) -> None:
+    root = write({".venv/pyvenv.cfg": "home = /gone\n"})
     (root / ".venv" / "bin").mkdir()
     (root / ".venv" / "bin" / "python").symlink_to("/gone/bin/python3")
     found = find_python(root)
@@ -110,8 +110,8 @@ def test_an_environment_that_lost_its_python_is_told_and_passed_over(project: Wr
     assert found.notes == (".venv has no working interpreter; make it again",)
 
 
-def test_a_python_that_never_answers_is_ended_and_passed_over(project: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = project({".venv/pyvenv.cfg": ""})
+def test_a_python_that_never_answers_is_ended_and_passed_over(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write({".venv/pyvenv.cfg": ""})
     script(root / ".venv" / "bin" / "python", "echo $$ > pid; exec sleep 60")
     monkeypatch.setattr("stationmaster_server.interpreter.PROBE_SECONDS", 0.5)
     found = find_python(root)
@@ -122,9 +122,9 @@ def test_a_python_that_never_answers_is_ended_and_passed_over(project: Write, mo
 
 
 def test_the_active_environment_counts_unless_it_is_the_servers_own(
-    project: Write, empty_venv: Path, monkeypatch: pytest.MonkeyPatch
+    write: Write, empty_venv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = project({})
+    root = write({})
     monkeypatch.setenv("VIRTUAL_ENV", str(empty_venv))
     assert find_python(root).why == "VIRTUAL_ENV, active where the server was started"
     monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
@@ -135,8 +135,8 @@ def test_the_active_environment_counts_unless_it_is_the_servers_own(
     assert find_python(root).why == "the Python that runs this server"
 
 
-def test_the_environments_of_uv_poetry_pdm_pixi_pipenv_conda_and_pyenv_are_found(project: Write, bare: Path) -> None:
-    root = project({})
+def test_the_environments_of_uv_poetry_pdm_pixi_pipenv_conda_and_pyenv_are_found(write: Write, bare: Path) -> None:
+    root = write({})
     digest = base64.urlsafe_b64encode(hashlib.sha256(os.path.realpath(root).encode()).digest()).decode()[:8]
     cases: list[tuple[str, str | bytes, Path, str]] = [
         ("uv.lock", "", root / ".venv/bin/python", "uv"),
@@ -158,19 +158,19 @@ def test_the_environments_of_uv_poetry_pdm_pixi_pipenv_conda_and_pyenv_are_found
         shutil.rmtree(python.parent)
 
 
-def test_a_marker_file_cannot_name_a_path_outside_the_place_of_its_tool(project: Write, tmp_path: Path) -> None:
+def test_a_marker_file_cannot_name_a_path_outside_the_place_of_its_tool(write: Write, tmp_path: Path) -> None:
     stand_in(tmp_path / "evil" / "bin" / "python")
-    root = project({".python-version": "../../../evil\n", "environment.yml": "name: ../../evil\n"})
+    root = write({".python-version": "../../../evil\n", "environment.yml": "name: ../../evil\n"})
     assert find_python(root).path == sys.executable
 
 
-def test_modules_of_the_project_do_not_pass_for_installed_ones(project: Write) -> None:
-    root = project({"torch.py": "", "json.py": "raise SystemExit", "jax/__init__.py": ""})
+def test_modules_of_the_project_do_not_pass_for_installed_ones(write: Write) -> None:
+    root = write({"torch.py": "", "json.py": "raise SystemExit", "jax/__init__.py": ""})
     venv(root / ".venv")
     assert find_python(root).frameworks == ()
 
 
-def test_the_install_command_fits_the_interpreter(empty_venv: Path, project: Write) -> None:
+def test_the_install_command_fits_the_interpreter(empty_venv: Path, write: Write) -> None:
     without_pip = install_command(str(empty_venv / "bin" / "python"), ("torch", "pandas"))
     assert without_pip == (
         f"{empty_venv}/bin/python -m ensurepip && {empty_venv}/bin/python -m pip install torch pandas"

@@ -43,21 +43,21 @@ def test_a_model_is_told_with_its_constructor(sample: Callable[[str], Path]) -> 
     ]  # fmt: skip
 
 
-def test_inspecting_never_runs_the_project(project: Write) -> None:
+def test_inspecting_never_runs_the_project(write: Write) -> None:
     mark = "import pathlib; pathlib.Path(__file__).with_name('ran').touch()\n"
-    root = project({"model.py": mark + "import torch\n", "torch.py": mark, "json.py": mark, "sitecustomize.py": mark})
+    root = write({"model.py": mark + "import torch\n", "torch.py": mark, "json.py": mark, "sitecustomize.py": mark})
     look(root)
     assert not (root / "ran").exists()
 
 
-def test_what_is_imported_for_type_checking_only_does_not_count(project: Write) -> None:
-    root = project({"a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"})
+def test_what_is_imported_for_type_checking_only_does_not_count(write: Write) -> None:
+    root = write({"a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\n"})
     assert look(root).framework.name is None
 
 
-def test_linen_modules_called_nn_are_flax_and_not_pytorch(project: Write) -> None:
+def test_linen_modules_called_nn_are_flax_and_not_pytorch(write: Write) -> None:
     code = "from flax import linen as nn\nclass Net(nn.Module):\n    features: int\n    depth: int = 2\n"
-    facts = look(project({"net.py": code}))
+    facts = look(write({"net.py": code}))
     assert (facts.framework.name, facts.models[0].kind) == ("flax", "linen")
     assert [(p.name, p.default) for p in facts.models[0].parameters] == [("features", None), ("depth", "2")]
 
@@ -73,15 +73,15 @@ def test_linen_modules_called_nn_are_flax_and_not_pytorch(project: Write) -> Non
         "import torch, typing\nclass Net(torch.nn.Sequential, typing.Generic[int]): pass\n",
     ],
 )
-def test_a_model_is_found_however_its_base_is_imported(project: Write, code: str) -> None:
-    facts = look(project({"net.py": code}))
+def test_a_model_is_found_however_its_base_is_imported(write: Write, code: str) -> None:
+    facts = look(write({"net.py": code}))
     assert "Net" in [model.name for model in facts.models]
     assert default_entry(facts)[:2] == ("net.py", "Net")
 
 
-def test_a_dataset_class_is_no_model(project: Write) -> None:
+def test_a_dataset_class_is_no_model(write: Write) -> None:
     code = "from torch.utils.data import Dataset\nclass Rows(Dataset): pass\n"
-    facts = look(project({"data.py": code}))
+    facts = look(write({"data.py": code}))
     assert facts.models == ()
     assert default_entry(facts).path == ""
 
@@ -142,21 +142,21 @@ def test_a_model_by_identifier_is_found_and_a_tokenizer_is_not(sample: Callable[
     assert default_entry(facts).path == "HuggingFaceTB/SmolLM2-135M"
 
 
-def test_a_torch_loop_around_a_ready_model_is_transformers(project: Write) -> None:
+def test_a_torch_loop_around_a_ready_model_is_transformers(write: Write) -> None:
     code = (
         "import torch\nfrom transformers import AutoModel\n\n"
         "def main():\n    model = AutoModel.from_pretrained('bert')\n"
         "    optimizer = torch.optim.AdamW(model.parameters())\n    model(1).loss.backward()\n    optimizer.step()\n"
     )
-    assert look(project({"train.py": code})).framework.name == "transformers"
+    assert look(write({"train.py": code})).framework.name == "transformers"
 
 
-def test_a_classifier_of_ones_own_around_a_ready_model_is_pytorch(project: Write) -> None:
+def test_a_classifier_of_ones_own_around_a_ready_model_is_pytorch(write: Write) -> None:
     code = (
         "from torch import nn\nfrom transformers import AutoModel\n\nclass Net(nn.Module):\n    def __init__(self):\n"
         "        self.body = AutoModel.from_pretrained('bert')\n"
     )
-    assert look(project({"net.py": code})).framework.name == "pytorch"
+    assert look(write({"net.py": code})).framework.name == "pytorch"
 
 
 def test_a_syntax_error_is_told_with_its_line_and_hides_nothing_else(sample: Callable[[str], Path]) -> None:
@@ -177,8 +177,8 @@ def test_a_syntax_error_is_told_with_its_line_and_hides_nothing_else(sample: Cal
     ],
     ids=["not UTF-8", "byte order mark", "declared latin-1", "invalid escape"],
 )
-def test_odd_encodings_are_read_all_the_same(project: Write, content: bytes) -> None:
-    assert look(project({"a.py": content})).framework.name == "pytorch"
+def test_odd_encodings_are_read_all_the_same(write: Write, content: bytes) -> None:
+    assert look(write({"a.py": content})).framework.name == "pytorch"
 
 
 @pytest.mark.parametrize(
@@ -195,21 +195,21 @@ def test_odd_encodings_are_read_all_the_same(project: Write, content: bytes) -> 
     ],
     ids=["NUL", "brackets", "signs", "sum", "attributes", "unknown encoding", "huge", "empty"],
 )
-def test_a_hostile_file_is_a_finding_and_never_an_exception(project: Write, content: bytes) -> None:
-    root = project({"model.py": "import torch\n", "hostile.py": content})
+def test_a_hostile_file_is_a_finding_and_never_an_exception(write: Write, content: bytes) -> None:
+    root = write({"model.py": "import torch\n", "hostile.py": content})
     assert look(root).framework.name == "pytorch"
     file = sources.read(root, "hostile.py")
     assert file.problem or not file.imports
 
 
-def test_other_libraries_are_told(project: Write) -> None:
+def test_other_libraries_are_told(write: Write) -> None:
     code = "import lightning as L\nclass Lit(L.LightningModule): pass\n"
-    facts = look(project({"lit.py": code}))
+    facts = look(write({"lit.py": code}))
     assert facts.framework.name == "pytorch"
     assert any("lightning seen (lit.py:1)" in finding.message for finding in facts.findings)
 
 
-def test_notebooks_alone_are_told_with_the_way_to_export_them(project: Write) -> None:
-    facts = look(project({"train.ipynb": "{}"}))
+def test_notebooks_alone_are_told_with_the_way_to_export_them(write: Write) -> None:
+    facts = look(write({"train.ipynb": "{}"}))
     assert facts.notebooks == ("train.ipynb",)
     assert any("nbconvert --to script train.ipynb" in finding.advice for finding in facts.findings)
