@@ -37,7 +37,7 @@ def read(path: Path, name: str, part: str = "train") -> Table:
         if chosen is None:
             raise DataError(f"{name} has no {part} arrays; it holds {listed(arrays)}.", f"Add x_{part} and y_{part}.")
         others = sorted(label for label in arrays if split_name(label)[1] != chosen)
-        notes.append(f"{name}: the {chosen} arrays are used; left alone: {listed(others)}" if others else "")
+        notes.append(f"{name}: the {part} part is its {chosen} arrays, not {listed(others)}" if others else "")
         arrays = {split_name(label)[0]: array for label, array in arrays.items() if split_name(label)[1] == chosen}
     return _table(name, arrays, [note for note in notes if note])
 

@@ -151,7 +151,8 @@ def _as_bytes(array: np.ndarray) -> np.ndarray:
 
 def _row_bytes(array: np.ndarray) -> list[bytes]:
     rows = _as_bytes(array.reshape(len(array), -1))
-    return rows.view(f"V{rows.shape[1]}").reshape(-1).tolist()
+    packed: list[bytes] = rows.view(f"V{rows.shape[1]}").reshape(-1).tolist()
+    return packed
 
 
 def _hashed(rows: list[bytes]) -> np.ndarray:

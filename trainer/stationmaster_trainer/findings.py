@@ -195,14 +195,15 @@ def _baseline(data: Data, counts: dict[str, int], val: dict[str, int]) -> list[F
     total = sum(counts.values())
     if data.task != "classification" or not total:
         return []
-    name = max(counts, key=lambda each: counts[each])
-    share = counts[name] / total
-    scored = val.get(name, 0) / sum(val.values()) if sum(val.values()) else share
-    where = "validation" if sum(val.values()) else "training"
-    message = f"always answering {name!r} is right on {scored:.1%} of the {where} samples: accuracy must beat that."
-    facts = {"class": name, "share": share, "baseline": scored}
-    if share < 0.8 or len(data.classes) < 2:
+    scored = val if sum(val.values()) else counts
+    name = max(scored, key=lambda each: scored[each])
+    baseline = scored[name] / sum(scored.values())
+    where = "validation" if scored is val else "training"
+    message = f"always answering {name!r} is right on {baseline:.1%} of the {where} samples: accuracy must beat that."
+    most, least = max(counts, key=lambda each: counts[each]), min(counts, key=lambda each: counts[each])
+    share = counts[most] / total
+    facts = {"class": name, "share": share, "baseline": baseline}
+    if share < 0.8:
         return [Finding("baseline", "info", message, facts=facts)]
-    least = min(counts, key=lambda each: counts[each])
-    message = f"{share:.1%} of the training samples are {name!r}, {counts[least]:,} are {least!r}: {message}"
+    message = f"{share:.1%} of the training samples are {most!r}, {counts[least]:,} are {least!r}: {message}"
     return [Finding("imbalance", "warning", message, "Judge by the loss and each class, not by accuracy alone.", facts)]

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from .columns import Column
-from .preprocessing import Feature, Preprocessing, TargetSpec
+from .preprocessing import CHUNK, Feature, Preprocessing, TargetSpec
 from .table import Table
+
+DARK = 31
+"""Largest 8-bit value of an array that is not taken for an image of 0 … 255."""
 
 
 def fit(
@@ -35,27 +38,34 @@ def _fit_feature(column: Column, form: str, scale: bool) -> Feature:
 
 
 def _fit_array(column: Column, form: str, scale: bool) -> Feature:
-    """Flat arrays: each element by itself. More axes: one mean and deviation; 8-bit ones are images, over 255."""
+    """Flat arrays: each element by itself. More axes or 8-bit: one mean and deviation; 8-bit images over 255."""
     values = column.values
     feature = Feature(column.name, form, shape=values.shape[1:])
     if form == "tokens":
         return feature
-    if values.dtype == np.uint8 and values.ndim > 2:
+    bytes_ = values.dtype == np.uint8
+    if bytes_ and values.max() > DARK:
         return replace(feature, std=(255.0,)) if scale else feature
-    mean, std = _statistics(values if values.ndim == 2 else values.reshape(-1, 1))
+    mean, std = _statistics(values if values.ndim == 2 and not bytes_ else values.reshape(-1, 1))
     return replace(feature, fill=mean, mean=mean, std=std) if scale else replace(feature, fill=mean)
 
 
 def _statistics(values: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation (divided by N) per column of (N, width) over the finite cells; 0 and 1 where there is none."""
-    if values.dtype.kind != "f":
-        mean, std = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-    else:
-        good = np.isfinite(values)
-        count = np.maximum(good.sum(axis=0), 1)
-        mean = np.where(good, values, 0.0).sum(axis=0, dtype=np.float64) / count
-        with np.errstate(over="ignore", invalid="ignore"):
-            std = np.sqrt(np.where(good, (values - mean) ** 2, 0.0).sum(axis=0, dtype=np.float64) / count)
+    width = values.shape[1]
+    step = max(1, CHUNK // max(1, width))
+    total, squares, count = np.zeros(width), np.zeros(width), np.zeros(width)
+    for at in range(0, len(values), step):
+        part = values[at : at + step].astype(np.float64)
+        good = np.isfinite(part)
+        count += good.sum(axis=0)
+        total += np.where(good, part, 0.0).sum(axis=0)
+    mean = total / np.maximum(count, 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for at in range(0, len(values), step):
+            away = values[at : at + step] - mean
+            squares += np.where(np.isfinite(away), away**2, 0.0).sum(axis=0)
+        std = np.sqrt(squares / np.maximum(count, 1))
     flat = ~np.isfinite(std) | (std <= 1e-12 * np.abs(mean)) | (std == 0)
     std = np.where(flat, 1.0, std)
     return tuple(mean.tolist()), tuple(std.tolist())

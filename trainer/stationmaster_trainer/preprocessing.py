@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 
 from . import codec, contract, rundir
-from .columns import Column
+from .columns import NO_VALUE, Column, parse_number
 from .errors import DataError, FormatError
 from .table import Table, as_table, listed
 from .target import one_hot
 
 NAME = "preprocessing.json"
 """File name inside a checkpoint."""
+CHUNK = 1 << 20
+"""Numbers that are scaled at a time."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ class Preprocessing:
         column = table.columns[feature.name]
         if feature.kind in ("array", "tokens"):
             return self._array(table, feature).reshape(len(table), -1)
+        _refuse_other_kind(table, column, feature.kind)
         if feature.kind != "category":
             return self._scale(table, feature, column.numbers().reshape(len(table), 1))
         if self.missing_values != "mean":
@@ -222,13 +225,11 @@ class Preprocessing:
             if self.missing_values != "mean":
                 _refuse_missing(table, gone, repr(feature.name))
             values = np.where(gone, np.array(feature.fill), values)
-        mean, std = np.array(feature.mean), np.array(feature.std)
-        if not mean.any() and (std == 1).all():
-            scaled = values.astype(np.float32)
-        elif values.dtype.kind == "f":
-            scaled = ((values - mean) / std).astype(np.float32)
-        else:  # 8-bit images would take eight times their size in float64
-            scaled = (values.astype(np.float32) - mean.astype(np.float32)) / std.astype(np.float32)
+        scaled = np.empty(values.shape, dtype=np.float32)
+        step = max(1, CHUNK // max(1, values.shape[1]))
+        for at in range(0, len(values), step):  # float64 is needed for the difference, not for the whole array
+            with np.errstate(over="ignore"):
+                scaled[at : at + step] = (values[at : at + step] - np.array(feature.mean)) / np.array(feature.std)
         if not np.isfinite(scaled).all():
             raise DataError(
                 f"{feature.name!r} of {table.name} holds numbers too large for single precision "
@@ -266,6 +267,20 @@ def _codes(column: Column, known: tuple[str, ...]) -> np.ndarray:
     codes, levels = column.texts()
     index = {text: at for at, text in enumerate(known)}
     return np.array([*(index.get(level, -1) for level in levels), -1], dtype=np.int64)[codes]
+
+
+def _refuse_other_kind(table: Table, column: Column, kind: str) -> None:
+    """A column that is no longer what it was in the training data."""
+    wrong = column.kind in ("list", "object", "date")
+    if kind != "category" and column.kind == "text":
+        odd = [text for text in column.levels if parse_number(text) != parse_number(text)]
+        wrong = any(text.strip().lower() not in NO_VALUE for text in odd)
+    if wrong:
+        held = "texts" if column.kind == "text" else f"{column.kind}s"
+        raise DataError(
+            f"the column {column.name!r} of {table.name} holds {held}, the training data had {kind} cells there.",
+            "Give the column the same kind of cells.",
+        )
 
 
 def _refuse_missing(table: Table, gone: np.ndarray, what: str) -> None:

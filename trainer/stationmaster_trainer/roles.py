@@ -76,11 +76,8 @@ def _reason(table: Table, column: Column, group: str | None) -> tuple[str, bool]
         return "dates are no quantity: derive numbers from them, such as the month or the days since", True
     if column.name not in table.inputs and _identifies(column):
         return "it numbers or names each row", False
-    if column.kind == "text" and column.unique() > MAX_CATEGORIES:
-        return (
-            f"it holds {column.unique():,} different texts, more than the {MAX_CATEGORIES} that become categories",
-            True,
-        )
+    if column.kind == "text" and (many := column.unique()) > min(MAX_CATEGORIES, max(2, len(column) // 2)):
+        return f"it holds {many:,} different texts in {len(column):,} rows, too many for categories", True
     return "", False
 
 
