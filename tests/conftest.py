@@ -129,7 +129,7 @@ def digits_csv(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def make_project(tmp_path: Path, digits_csv: bytes) -> Iterator[Callable[..., Project]]:
-    """Makes projects: digits.csv and a small network in model.py; every process that works in one is ended afterwards."""
+    """Makes projects: digits.csv and a small network in model.py; every process in one is ended afterwards."""
     made: list[Project] = []
 
     def make(name: str = "project", model: str | None = MLP, data: bytes | None = None) -> Project:
@@ -156,7 +156,7 @@ def project(make_project: Callable[..., Project]) -> Project:
 
 @pytest.fixture
 def connect() -> Iterator[Callable[..., Chat]]:
-    """Connects clients: `connect(project)`; `elicit` answers the question to the person, `mode` is the protocol's era."""
+    """Connects clients: `connect(project)`; `elicit` answers the question to the person, `mode` is the era."""
     from anyio.from_thread import start_blocking_portal
     from mcp import Client
     from mcp.client.stdio import StdioServerParameters, stdio_client

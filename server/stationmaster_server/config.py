@@ -26,6 +26,8 @@ from .policy.formulas import total_steps
 KEYS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 """All keys, the checklist's first, in its order."""
 BACKENDS = ("file", "tensorboard", "wandb")
+NO_END = 1e12
+"""A limit that is only there to keep a slip of the hand from filling memory or disk."""
 KEEP_DROPOUT = "keep model default"
 NICKNAMES = {
     **dict.fromkeys(("lr", "rate", "max_lr", "peak_lr"), "learning_rate"),
@@ -59,7 +61,7 @@ class Allowed:
 
 def _between(low: float, high: float, *, above: bool = False, below: bool = False, whole: bool = False) -> Allowed:
     start = f"above {low:g}" if above else f"from {low:g}"
-    end = "" if high >= 1e9 else f" below {high:g}" if below else f" to {high:,.10g}"
+    end = "" if high == NO_END else f" to below {high:g}" if below else f" to {high:,.10g}"
     kind = "a whole number" if whole else "a number"
 
     def test(value: float) -> bool:
@@ -68,7 +70,7 @@ def _between(low: float, high: float, *, above: bool = False, below: bool = Fals
     return Allowed(f"{kind} {start}{end}", test)
 
 
-def _whole(low: int, high: float = 1e9) -> Allowed:
+def _whole(low: int, high: float = NO_END) -> Allowed:
     return _between(low, high, whole=True)
 
 

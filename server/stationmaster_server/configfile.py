@@ -45,20 +45,21 @@ def scalar(key: str, value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     if isinstance(value, float):
-        text = f"{value:.12g}"
-        mantissa, mark, exponent = text.partition("e")
-        return (
-            f"{mantissa if '.' in mantissa else mantissa + '.0'}{mark}{exponent}" if mark or "." not in text else text
-        )
+        mantissa, mark, exponent = repr(value).partition("e")
+        return f"{mantissa if '.' in mantissa else mantissa + '.0'}{mark}{exponent}"
     if isinstance(value, str):
-        return (
-            value if _BARE.fullmatch(value) and value.lower() not in _WORDS else json.dumps(value, ensure_ascii=False)
-        )
+        return value if _BARE.fullmatch(value) and value.lower() not in _WORDS else _quoted(value)
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(scalar('', item) for item in value)}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(str(name))}: {scalar('', item)}" for name, item in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
+        return "{" + ", ".join(f"{_quoted(str(name))}: {scalar('', item)}" for name, item in value.items()) + "}"
+    return str(value)
+
+
+def _quoted(text: str) -> str:
+    """Double-quoted YAML; what does not print stands as an escape."""
+    escaped = (char if char.isprintable() and char not in '"\\' else f"\\U{ord(char):08x}" for char in text)
+    return f'"{"".join(escaped)}"'
 
 
 def _line(key: str, value: Any, comment: str) -> str:

@@ -57,17 +57,19 @@ def start_attempt(
     env: Mapping[str, str] | None = None,
     wait_seconds: float = 10.0,
     patience: Patience | None = None,
+    again: bool = False,
 ) -> RunView:
     """Starts the run, or continues it from a verified checkpoint, detached; the same order twice is one start.
 
     Waits until the supervisor has taken over (0: not at all). Raises RunError when the run goes on already with another
-    order, when it has ended and nothing to resume from is given, or when the supervisor does not come up.
+    order, when it has ended and nothing to resume from is given (unless `again`: then from step 0, as a new attempt), or
+    when the supervisor does not come up.
     """
     spec = read_spec(run)
     if not os.access(python, os.X_OK):
         raise RunError(f"the Python {python} cannot be run.", "Name the interpreter of the environment that trains.")
     environment = run_environment(env)
-    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience())
+    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience(), again)
     if attempt is not None and not begun(attempt):
         local.start(run, attempt, environment.supervisor)
         if wait_seconds > 0 and not _taken_over(run, attempt, wait_seconds):
@@ -147,6 +149,7 @@ def _order(
     resume_step: int,
     environment: RunEnvironment,
     patience: Patience,
+    again: bool,
 ) -> AttemptDir | None:
     """The attempt that has to be started for this order; None when it goes on already."""
     seen = _settled(run)
@@ -156,7 +159,7 @@ def _order(
             if seen.alive and _launch(run.attempt(number)).resume_from == resume_from:
                 return None
             raise RunError(f"run {run.name} is {seen.state} (step {seen.status.step}).", "Stop it first, or wait.")
-        if resume_from is None:
+        if resume_from is None and not again:
             raise RunError(f"run {run.name} has ended ({seen.state}).", "Resume it, or start a run of another name.")
         number += 1
     attempt = run.attempt(number)
