@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from stationmaster_trainer.errors import StationmasterError
+from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
 from . import sources
@@ -103,7 +103,8 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         environment, data, seen = _measured(project, python, data)
         findings += seen
     missing = _missing(framework, environment)
-    findings += _missing_finding(framework, missing, python)
+    lacking = _missing_finding(framework, missing, python)
+    findings = lacking + [finding for finding in findings if not (lacking and finding.check == "packages")]
     findings += _source_findings(listing, files, framework, python)
     entries = tuple(entry for entry in map(_entry_point, files) if entry.roles)
     return ProjectFacts(
@@ -206,6 +207,8 @@ def _measured(
 def _asked(request: Request, python: str) -> Answer | Finding:
     try:
         return measure(request, python, timeout=SECONDS)
+    except PluginError as error:
+        return Finding("packages", "error", error.message, error.way_out)
     except StationmasterError as error:
         return Finding(request.what, "error", error.message, error.way_out)
 
