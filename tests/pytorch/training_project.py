@@ -115,7 +115,10 @@ class Project:
 
     def start(self, resume: bool = False, prelude: str = "") -> subprocess.Popen[bytes]:
         """Starts a worker; `prelude` is Python that runs in it first."""
-        attempt = self.prepare(resume)
+        return self.start_attempt(self.prepare(resume), prelude)
+
+    def start_attempt(self, attempt: rundir.AttemptDir, prelude: str = "") -> subprocess.Popen[bytes]:
+        """Starts the worker of a prepared attempt."""
         script = f"import sys, runpy; sys.argv = [{str(WORKER)!r}, {str(attempt.path)!r}]\n{textwrap.dedent(prelude)}\n"
         script += f"runpy.run_path({str(WORKER)!r}, run_name='__main__')"
         environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
@@ -134,6 +137,14 @@ class Project:
         if changes:
             self.spec(**changes)
         worker = self.start(resume, prelude)
+        try:
+            return worker.wait(DEADLINE)
+        finally:
+            worker.kill()
+
+    def train_attempt(self, attempt: rundir.AttemptDir) -> int:
+        """Runs the worker of a prepared attempt to its end and returns its exit code."""
+        worker = self.start_attempt(attempt)
         try:
             return worker.wait(DEADLINE)
         finally:

@@ -1,4 +1,4 @@
-"""The optimizer that the configuration names, and its step without what a plain training loop does not need."""
+"""The optimizer that the configuration names, its step without what a plain loop does not need, and the loss scale."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..contract import TrainingConfig
+
+FIRST_SCALE, GROWTH_STEPS = 65536.0, 2000
+"""Dynamic loss scale for fp16 as in torch.amp.GradScaler: halved by an overflow, doubled after so many good steps."""
 
 
 def make_optimizer(config: TrainingConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -49,3 +52,27 @@ def plain_step(optimizer: torch.optim.Optimizer) -> Callable[[], None]:
             step(optimizer)
 
     return apply
+
+
+class LossScale:
+    """What the loss is multiplied by so that fp16 gradients do not vanish; lives on the device, never waits for it."""
+
+    def __init__(self, start: float, device: torch.device) -> None:
+        self.value = torch.full((), start, device=device)
+        self._good_steps = torch.zeros((), device=device)
+
+    def update(self, bad: Tensor) -> None:
+        """After a step: `bad` is true where the gradients overflowed."""
+        self._good_steps.copy_(torch.where(bad, 0.0, self._good_steps + 1.0))
+        grown = self._good_steps >= GROWTH_STEPS
+        self.value.mul_(torch.where(bad, 0.5, torch.where(grown, 2.0, 1.0)))
+        self._good_steps.copy_(torch.where(grown, 0.0, self._good_steps))
+
+    def state(self) -> dict[str, Tensor]:
+        """For a checkpoint: a copy on the host."""
+        return {"value": self.value.cpu().clone(), "good_steps": self._good_steps.cpu().clone()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """From a checkpoint."""
+        self.value.copy_(state["value"])
+        self._good_steps.copy_(state["good_steps"])

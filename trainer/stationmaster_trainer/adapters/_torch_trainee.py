@@ -27,12 +27,10 @@ from . import _torch_state
 from ._torch_device import preserved_rng
 from ._torch_loss import Objective, looks_like_probabilities, output_of
 from ._torch_metrics import Tally
-from ._torch_optimizer import make_optimizer, plain_step
+from ._torch_optimizer import FIRST_SCALE, LossScale, make_optimizer, plain_step
 from ._torch_probe import Probe
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-FIRST_SCALE, GROWTH_STEPS = 65536.0, 2000
-"""Dynamic loss scale of fp16 as in torch.amp.GradScaler: halved on an overflow, doubled after so many steps without."""
 
 
 class TorchTrainee:
@@ -50,10 +48,12 @@ class TorchTrainee:
         tally: Callable[[], Tally] | None = None,
         write_more: Callable[[Path], object] = lambda folder: None,
         deferred: bool | None = None,
+        loss_scale: float | None = None,
     ) -> None:
         """`model` is on `device` already. `write_more` adds files to each checkpoint.
 
-        `deferred`: whether figures gather on the device until they are read; None: on CUDA devices.
+        `deferred`: whether figures gather on the device until they are read; None: on CUDA devices. `loss_scale`: where
+        the dynamic scale starts; None: 65,536 for fp16, no scale otherwise.
         """
         self.model = model.train()
         self.objective = objective
@@ -82,8 +82,8 @@ class TorchTrainee:
         self._deferred &= bool(self.optimizer.defaults.get("fused"))
         self._ring = torch.zeros(max(1, config.log_every), 4, device=device) if self._deferred else None
         self._filled = 0
-        self._scale = torch.full((), FIRST_SCALE, device=device) if precision == "fp16" else None
-        self._good_steps = torch.zeros((), device=device)
+        start = loss_scale or (FIRST_SCALE if precision == "fp16" else None)
+        self._scale = LossScale(start, device) if start else None
         if self._scale is not None and not self._deferred:
             raise ModelError("fp16 needs a CUDA device.", "Set precision to fp32.")
 
@@ -94,7 +94,7 @@ class TorchTrainee:
     def probe(self, batches: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
         """The same step with a look at what it changed."""
         loss = self.backward(batches)
-        probe = Probe(self._named, float(self._scale) if self._scale is not None else 1.0)
+        probe = Probe(self._named, float(self._scale.value) if self._scale else 1.0)
         self._update(loss, learning_rate)
         return {"loss": float(loss), "expected_loss": self.objective.expected_initial_loss, **probe.facts()}
 
@@ -125,8 +125,7 @@ class TorchTrainee:
 
     def snapshot(self) -> Snapshot:
         """A copy of parameters, buffers, optimizer state, loss scale and random generators."""
-        more = {"scale": self._scale, "good_steps": self._good_steps} if self._scale is not None else {}
-        more = {name: value.cpu() for name, value in more.items()}
+        more = {"loss_scale": self._scale.state() if self._scale else None}
         return _torch_state.take(self.model, self.optimizer, more, self._buffers, self._write_more)
 
     def restore(self, folder: Path) -> dict[str, Any]:
@@ -136,9 +135,8 @@ class TorchTrainee:
         self._groups = self.optimizer.param_groups
         self._good_statistics = [s.clone() for s in self._statistics]
         state = _torch_state.read_state(folder)
-        if self._scale is not None and "scale" in state:
-            self._scale.copy_(state["scale"])
-            self._good_steps.copy_(state["good_steps"])
+        if self._scale and state.get("loss_scale"):
+            self._scale.load(state["loss_scale"])
         rng: dict[str, Any] = state["rng"]
         return rng
 
@@ -173,7 +171,7 @@ class TorchTrainee:
                 part = self.objective.mean(self.model, batch.inputs, batch.targets)
             if batch.samples != total:
                 part = part * (batch.samples / total)
-            (part if self._scale is None else part * self._scale).backward()
+            (part * self._scale.value if self._scale else part).backward()
             loss = part.detach() if loss is None else loss + part.detach()
         assert loss is not None
         return loss
@@ -213,7 +211,7 @@ class TorchTrainee:
         """The same without waiting: the fused kernel divides by `grad_scale` and does nothing if `found_inf` is 1."""
         assert self._ring is not None
         norm, clip = _norm(self._gradients()), self._config.gradient_clip
-        scale = self._scale.clone() if self._scale is not None else norm.new_ones(())
+        scale = self._scale.value.clone() if self._scale else norm.new_ones(())
         norm = norm / scale
         bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
         self._ring[self._filled] = torch.stack((loss.float(), norm.float(), bad.float(), scale))
@@ -227,11 +225,8 @@ class TorchTrainee:
         for now, good in zip(self._statistics, self._good_statistics, strict=True):
             now.copy_(torch.where(bad, good, now))
             good.copy_(now)
-        if self._scale is not None:
-            self._good_steps.copy_(torch.where(bad, 0.0, self._good_steps + 1.0))
-            grown = self._good_steps >= GROWTH_STEPS
-            self._scale.mul_(torch.where(bad, 0.5, torch.where(grown, 2.0, 1.0)))
-            self._good_steps.copy_(torch.where(grown, 0.0, self._good_steps))
+        if self._scale:
+            self._scale.update(bad)
 
     def _scored(self, span: range) -> tuple[Any, Any, int]:
         assert self._val is not None
