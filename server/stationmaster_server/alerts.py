@@ -5,12 +5,10 @@ A damaged line is skipped and counted, never raised: the warnings that can be re
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from stationmaster_trainer import codec, stream
+from stationmaster_trainer import codec, rundir, stream
 from stationmaster_trainer.contract import Alert
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.rundir import RunDir
@@ -62,17 +60,10 @@ def _newest(path: Path, size: int) -> tuple[dict[tuple[str, int], Alert], int]:
 
 
 def _lines(path: Path, size: int) -> list[bytes]:
-    """The complete lines in the last `size` bytes; none for what is missing or no plain file (a FIFO would block)."""
+    """The complete lines in the last `size` bytes; none for what is missing or no plain file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
+        data = rundir.read(path, size, tail=True)
+    except (OSError, FormatError):
         return []
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            return []
-        start = max(0, found.st_size - size)
-        file.seek(start)
-        data = file.read(size)
     complete = data[: data.rfind(b"\n") + 1].splitlines()
-    return complete[1:] if start else complete
+    return complete[1:] if len(data) == size else complete

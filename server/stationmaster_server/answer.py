@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from stationmaster_trainer.codec import to_plain
 from stationmaster_trainer.errors import StationmasterError
 
+from .words import short
+
 MAX_UNTRUSTED = 2000
 """Characters of foreign text (logs, exceptions, cells) in one answer."""
 
@@ -46,6 +48,11 @@ def clean(text: str, limit: int = MAX_UNTRUSTED) -> str:
     """Foreign text made harmless to show: control, ANSI, bidirectional and zero-width characters out, length capped."""
     kept = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def plain(text: str, limit: int) -> str:
+    """Foreign text on one line, harmless to show in the middle of our own: cleaned, then cut at a word."""
+    return short(clean(text), limit)
 
 
 def fence(text: str, label: str, limit: int = MAX_UNTRUSTED) -> str:

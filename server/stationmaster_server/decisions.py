@@ -6,13 +6,14 @@ Texts in it (a reason for a waiver, a file name) came from outside: cleaned and 
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
 from typing import Any
 
-from .answer import clean
-from .words import count, many, short
+from stationmaster_trainer import rundir
+from stationmaster_trainer.errors import FormatError
+
+from .answer import plain
+from .words import count, many
 
 MAX_BYTES = 4 << 20
 """Bytes of the largest checklist that is read."""
@@ -23,11 +24,11 @@ Gates = dict[str, dict[str, Any]]
 def read(path: Path, problems: list[str]) -> Gates:
     """Gate name → its entry (`checklist.Gate`). What cannot be read is added to `problems` and left out."""
     try:
-        plain = json.loads(_bytes(path))
+        plain = json.loads(rundir.read(path, MAX_BYTES))
     except FileNotFoundError:
         problems.append(f"{path.name} is missing: what was decided before the start is not known")
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, FormatError, ValueError, RecursionError) as error:
         problems.append(f"{path.name} cannot be read: {error}")
         return {}
     listed = plain.get("gates", plain) if isinstance(plain, dict) else plain
@@ -106,12 +107,4 @@ def _evidence(gate: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any, limit: int) -> str:
-    return short(clean("" if value is None else str(value)), limit)
-
-
-def _bytes(path: Path) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no plain file")
-        return file.read(MAX_BYTES)
+    return plain("" if value is None else str(value), limit)

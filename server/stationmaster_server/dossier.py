@@ -16,12 +16,11 @@ from stationmaster_trainer.verdict import Verdict, verdict
 
 from . import decisions
 from .alerts import Episode, episodes
-from .answer import clean
+from .answer import plain
 from .decisions import Gates
 from .diagnose import rule_plan
 from .tally import Tally, tally
 from .views import RunView, read_spec
-from .words import short
 
 GRAVITY = ("critical", "warning", "info")
 
@@ -118,7 +117,7 @@ class Dossier:
         found = [self.relative(path) for path in paths]
         for logger in self.status.loggers:
             if logger.where.startswith(("http://", "https://")):
-                found.append(short(clean(logger.where), 160))
+                found.append(plain(logger.where, 160))
         if not found:
             found = [self.relative(attempt.stream) for attempt in run.attempts() if attempt.stream.exists()]
         return found

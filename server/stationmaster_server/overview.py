@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .answer import clean
+from .answer import plain
 from .views import RunView
-from .words import count, duration, loss, many, short
+from .words import count, duration, loss, many
 
 
 def lines(views: list[RunView], now: float, most: int) -> list[str]:
@@ -25,8 +25,8 @@ def _line(view: RunView, now: float) -> str:
         what = "validation" if status.best.metric == "eval/loss" else "train loss"
         best = f", best {what} {loss(status.best.value)} at {count(status.best.step)}"
     age = f", {duration(now - view.created)} old" if view.created else ""
-    broken = f"; damaged: {short(clean(view.problems[0]), 120)}" if view.problems else ""
-    return f"{clean(view.name, 100)}: {view.state}{cause}, step {count(status.step)}/{total}{best}{age}{broken}"
+    broken = f"; damaged: {plain(view.problems[0], 120)}" if view.problems else ""
+    return f"{plain(view.name, 100)}: {view.state}{cause}, step {count(status.step)}/{total}{best}{age}{broken}"
 
 
 def row(view: RunView) -> dict[str, object]:
@@ -40,5 +40,5 @@ def row(view: RunView) -> dict[str, object]:
         "total_steps": status.total_steps,
         "best": status.best.value if status.best else None,
         "created": round(view.created),
-        "problems": [clean(problem, 200) for problem in view.problems],
+        "problems": [plain(problem, 200) for problem in view.problems],
     }

@@ -13,11 +13,11 @@ from typing import Any
 from stationmaster_trainer.contract import Alert, Status
 from stationmaster_trainer.states import CAUSES, DERIVED, FINAL
 
-from .answer import clean, fence
+from .answer import fence, plain
 from .charts import sparkline
 from .cursor import Cursor, mark
 from .views import RunView
-from .words import count, duration, many, number, percent, short
+from .words import count, duration, many, number, percent
 
 SPARK = 16
 """Bars of the sparkline: each costs a client up to three tokens."""
@@ -49,7 +49,7 @@ def text(
     lines += _news(status, since)
     lines += _alerts(status, since, closed)
     lines += _loggers(status)
-    lines += [f"Damaged: {short(clean(problem), 160)}" for problem in view.problems[:2]]
+    lines += [f"Damaged: {plain(problem, 160)}" for problem in view.problems[:2]]
     lines += [] if for_person and not view.over else [_next(view)]
     return "\n".join([*lines, *foreign(status)])
 
@@ -72,7 +72,7 @@ def facts(view: RunView, since: Cursor | None = None, closed: Sequence[Alert] = 
         "eta_seconds": None if view.over else _five(status.eta_seconds),
         "eval": newest and {"step": newest.step, "loss": _five(newest.loss), "metrics": _rounded(newest.metrics)},
         "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric, "path": best.path},
-        "checkpoint": saved and {"step": saved.step, "path": clean(saved.path, 200)},
+        "checkpoint": saved and {"step": saved.step, "path": plain(saved.path, 200)},
         "alerts": [_brief(alert, since) for alert in (*status.alerts_open, *closed)[:LISTED_ALERTS]],
         "cursor": str(Cursor.of(status)),
         "next_poll_seconds": next_poll(view),
@@ -140,7 +140,7 @@ def _headline(view: RunView, now: float) -> str:
     cause = f" ({status.cause})" if status.cause and ended and status.cause != "completed" else ""
     attempt = f", attempt {status.attempt} from step {count(status.resumed_from)}" if status.attempt > 1 else ""
     done = percent(status.step, status.total_steps)
-    line = f"{clean(view.name, 100)}: {status.state}{cause}, step {_steps(status)} ({done}){attempt}"
+    line = f"{plain(view.name, 100)}: {status.state}{cause}, step {_steps(status)} ({done}){attempt}"
     if ended:
         return f"{line}, {duration(status.elapsed)} in all"
     if status.state == DERIVED:
@@ -180,7 +180,7 @@ def _news(status: Status, since: Cursor | None) -> list[str]:
             line += ", the best so far" if best.step == newest.step else f"; best {number(best.value)} at {best.step:,}"
         lines.append(line)
     if saved is not None and (since is None or saved.step != since.checkpoint_step):
-        lines.append(f"newest checkpoint: {short(clean(saved.path), 120)}")
+        lines.append(f"newest checkpoint: {plain(saved.path, 120)}")
     return lines
 
 
@@ -188,7 +188,7 @@ def _metrics(status: Status) -> str:
     if status.eval is None or not status.eval.metrics:
         return ""
     pairs = list(status.eval.metrics.items())[:2]
-    return f" ({', '.join(f'{clean(name, 24)} {number(value)}' for name, value in pairs)})"
+    return f" ({', '.join(f'{plain(name, 24)} {number(value)}' for name, value in pairs)})"
 
 
 def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> list[str]:
@@ -199,10 +199,10 @@ def _alerts(status: Status, since: Cursor | None, closed: Sequence[Alert]) -> li
         lines.append(f"and {many(len(new) - SHOWN_ALERTS, 'more new alert')}")
     told = len(status.alerts_open) - len(new)
     if told:
-        names = ", ".join(alert.rule for alert in status.alerts_open if alert not in new)
+        names = ", ".join(plain(alert.rule, 40) for alert in status.alerts_open if alert not in new)
         lines.append(f"still open, told before: {names}")
     if closed:
-        names = ", ".join(f"{alert.rule} (step {span(alert)})" for alert in closed[:SHOWN_ALERTS])
+        names = ", ".join(f"{plain(alert.rule, 40)} (step {span(alert)})" for alert in closed[:SHOWN_ALERTS])
         more = f" and {count(len(closed) - SHOWN_ALERTS)} more" if len(closed) > SHOWN_ALERTS else ""
         lines.append(f"over again: {names}{more}")
     return lines
@@ -213,10 +213,8 @@ def _unseen(status: Status, since: Cursor | None) -> list[Alert]:
 
 
 def _alert(alert: Alert) -> str:
-    seen = short(clean(alert.message), 150)
-    return (
-        f"{alert.severity.upper()} {alert.rule}, step {span(alert)}: {seen} {short(clean(alert.advice), 110)}".rstrip()
-    )
+    seen, advice = plain(alert.message, 150), plain(alert.advice, 110)
+    return f"{alert.severity.upper()} {plain(alert.rule, 40)}, step {span(alert)}: {seen} {advice}".rstrip()
 
 
 def span(alert: Alert) -> str:
@@ -228,7 +226,7 @@ def span(alert: Alert) -> str:
 def _loggers(status: Status) -> list[str]:
     degraded = [logger for logger in status.loggers if logger.state == "degraded"]
     return [
-        f"logging degraded: {logger.name}: {short(clean(logger.message), 100)} The local stream is complete."
+        f"logging degraded: {plain(logger.name, 40)}: {plain(logger.message, 100)} The local stream is complete."
         for logger in degraded[:2]
     ]
 
@@ -236,9 +234,9 @@ def _loggers(status: Status) -> list[str]:
 def end(status: Status) -> list[str]:
     """Cause, evidence in our own words, and the way out."""
     meaning = CAUSES.get(status.cause or "", "")
-    message = short(clean(status.message), 240) if status.cause in OURS else ""
+    message = plain(status.message, 240) if status.cause in OURS else ""
     parts = [] if message.lower().startswith(meaning.lower()) else [f"{meaning}."]
-    said = " ".join([*parts, message, short(clean(status.way_out), 200)]).strip()
+    said = " ".join([*parts, message, plain(status.way_out, 200)]).strip()
     return [said[:1].upper() + said[1:]] if said else []
 
 
@@ -246,8 +244,8 @@ def foreign(status: Status) -> list[str]:
     """What the training code itself said at the end, with its place, fenced; to stand behind everything else."""
     if not status.message or status.cause is None or status.cause in OURS:
         return []
-    where = short(clean(status.where), 120)
-    return [fence(f"{where + ': ' if where else ''}{short(clean(status.message), 300)}", "from the training code", 430)]
+    where = plain(status.where, 120)
+    return [fence(f"{where + ': ' if where else ''}{plain(status.message, 300)}", "from the training code", 430)]
 
 
 def _next(view: RunView) -> str:
@@ -263,18 +261,18 @@ def _next(view: RunView) -> str:
 
 def _brief(alert: Alert, since: Cursor | None) -> dict[str, Any]:
     return {
-        "rule": alert.rule,
+        "rule": plain(alert.rule, 40),
         "severity": alert.severity,
         "first_step": alert.first_step,
         "last_step": alert.last_step,
-        "message": short(clean(alert.message), 150),
+        "message": plain(alert.message, 150),
         "open": alert.open,
         "new": since is None or mark(alert) not in since.open,
     }
 
 
 def _rounded(metrics: dict[str, float]) -> dict[str, float | None]:
-    return {clean(name, 40): _five(value) for name, value in list(metrics.items())[:6]}
+    return {plain(name, 40): _five(value) for name, value in list(metrics.items())[:6]}
 
 
 def _five(value: float | None) -> float | None:

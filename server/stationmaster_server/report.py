@@ -14,9 +14,9 @@ from stationmaster_trainer.states import DERIVED, FINAL
 from stationmaster_trainer.verdict import Verdict
 
 from . import decisions, progress
-from .answer import clean
+from .answer import plain
 from .dossier import Dossier
-from .words import count, hours_minutes, loss, many, number, short
+from .words import count, hours_minutes, loss, many, number
 
 RULE = "=" * 16
 TROUBLE = frozenset({"diverged", "unstable", "not_learning", "overfitting"})
@@ -125,7 +125,7 @@ def metrics(dossier: Dossier) -> list[str]:
     best = dossier.tally.best_eval
     if best is None or not best.metrics:
         return []
-    told = ", ".join(f"{short(clean(name), 40)} {number(value, 4)}" for name, value in list(best.metrics.items())[:4])
+    told = ", ".join(f"{plain(name, 40)} {number(value, 4)}" for name, value in list(best.metrics.items())[:4])
     return [f"Metrics of the best validation: {told}"]
 
 
@@ -142,14 +142,14 @@ def decided(dossier: Dossier) -> list[str]:
     if not how and dossier.spec is not None:
         facts = dossier.spec.facts
         counts = f"{count(facts.train_samples)} train and {count(facts.val_samples)} validation samples"
-        how = "waived" if dossier.waived else f"{short(clean(dossier.spec.config.val_data), 80)}, {counts}"
+        how = "waived" if dossier.waived else f"{plain(dossier.spec.config.val_data, 80)}, {counts}"
     yes = decisions.approval(dossier.gates)
     return ([f"Validation: {how}"] if how else []) + ([f"Approved: {yes}"] if yes else [])
 
 
 def notes(dossier: Dossier, most: int) -> list[str]:
     """What was done to the data, in the worker's own words."""
-    told = [short(clean(note.message), 110) for note in dossier.tally.notes[:most]]
+    told = [plain(note.message, 110) for note in dossier.tally.notes[:most]]
     left = len(dossier.tally.notes) - len(told)
     more = f" (and {many(left, 'more note')} in the report)" if left else ""
     return [f"Data: {'; '.join(told)}{more}"] if told else []
@@ -167,7 +167,7 @@ def alerts(dossier: Dossier) -> list[str]:
 
 def _alert(alert: Alert) -> str:
     still = ", open at the end" if alert.open else ""
-    return f"{alert.severity} {short(clean(alert.rule), 40)} at step {progress.span(alert)}{still}"
+    return f"{alert.severity} {plain(alert.rule, 40)} at step {progress.span(alert)}{still}"
 
 
 def unchecked(dossier: Dossier) -> list[str]:
@@ -175,7 +175,7 @@ def unchecked(dossier: Dossier) -> list[str]:
     silent = dossier.status.not_checked
     if not silent:
         return []
-    told = "; ".join(f"{rule} ({short(clean(why), 60)})" for rule, why in list(silent.items())[:3])
+    told = "; ".join(f"{rule} ({plain(why, 60)})" for rule, why in list(silent.items())[:3])
     return [f"Not checked: {told}{f'; and {len(silent) - 3} more' if len(silent) > 3 else ''}"]
 
 
@@ -187,7 +187,7 @@ def recommendation(dossier: Dossier, found: Verdict) -> list[str]:
         if found.name not in TROUBLE:
             return parts
     so_far = "" if dossier.state in FINAL else " (so far)"
-    evidence = "; ".join(short(clean(one), 110) for one in found.evidence[:2])
+    evidence = "; ".join(plain(one, 110) for one in found.evidence[:2])
     parts.append(f"Recommendation{so_far}: {found.recommendation}")
     if evidence:
         parts.append(f"Evidence: {evidence}")
@@ -206,6 +206,6 @@ def _way_on(dossier: Dossier) -> str:
 
 def problems(dossier: Dossier, most: int) -> list[str]:
     """Files that could not be read."""
-    told = [short(clean(problem), 160) for problem in dossier.problems[:most]]
+    told = [plain(problem, 160) for problem in dossier.problems[:most]]
     left = len(dossier.problems) - len(told)
     return [f"Could not be read: {one}" for one in told] + ([f"and {left} more, see the report"] if left else [])

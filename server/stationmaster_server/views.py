@@ -6,13 +6,11 @@ there is one, tells the truth then.
 
 from __future__ import annotations
 
-import os
-import stat
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stationmaster_trainer import codec, ledger, process, stream
+from stationmaster_trainer import codec, ledger, process, rundir, stream
 from stationmaster_trainer.contract import (
     Checkpoint,
     Eval,
@@ -104,7 +102,7 @@ def begun(attempt: AttemptDir) -> bool:
 
 def read_spec(run: RunDir) -> Spec:
     """The run's spec. FormatError names the file when it is missing or damaged."""
-    return codec.loads(Spec, _bytes(run.spec), str(run.spec))
+    return codec.loads(Spec, rundir.read(run.spec, MAX_BYTES), str(run.spec))
 
 
 def _derived(attempt: AttemptDir, status: Status) -> Status:
@@ -192,24 +190,12 @@ def _last_records(attempt: AttemptDir) -> list[Record]:
 
 def _read(path: Path, problems: list[str]) -> Status | None:
     try:
-        return codec.loads(Status, _bytes(path), path.name)
+        return codec.loads(Status, rundir.read(path, MAX_BYTES), path.name)
     except FileNotFoundError:
         return None
     except (OSError, FormatError) as error:
         problems.append(f"{error}; state and numbers are taken from the stream")
         return None
-
-
-def _bytes(path: Path) -> bytes:
-    """A plain file's content, bounded. FormatError for what is no plain file, or too large."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise FormatError(f"{path} is not a plain file")
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise FormatError(f"{path} is longer than {MAX_BYTES} bytes")
-    return data
 
 
 def _loggers(run: RunDir) -> tuple[LoggerState, ...]:

@@ -7,12 +7,17 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from stationmaster_server.app import Stationmaster
+from stationmaster_server.roots import Roots
+from stationmaster_server.tools import report, watch
 from stationmaster_trainer import codec, manifest, rundir
 from stationmaster_trainer.contract import (
     Alert,
@@ -86,6 +91,7 @@ class Builder:
         """`launch.json` of an attempt, and its `started` record."""
         folder = self.run.attempt(number)
         folder.control.mkdir(parents=True)
+        folder.worker_log.touch()
         resume = str(self.checkpoints / f"checkpoint-{resume_step}") if resume_step else None
         launch = Launch(number, ("python",), str(self.project), {}, (), resume, resume_step)
         rundir.create(folder.launch, codec.dumps(launch).encode())
@@ -244,3 +250,42 @@ def build(project: Path) -> Iterator[Callable[..., Builder]]:
     yield make
     for builder in made:
         builder.let_go()
+
+
+@dataclass(frozen=True)
+class Said:
+    """A tool's answer."""
+
+    text: str
+    facts: dict[str, Any]
+    is_error: bool
+
+
+class Desk:
+    """The watching tools behind the real server object, called as a client calls them."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.server = Stationmaster("test", log_level="ERROR")
+        watch.register(self.server, Roots((project,)))
+        report.register(self.server, Roots((project,)))
+
+    async def call(self, tool: str, /, **arguments: Any) -> Said:
+        arguments.setdefault("project_dir", str(self.project))
+        result = await self.server.call_tool(tool, arguments)
+        text = "\n".join(part.text for part in result.content)
+        return Said(text, result.structured_content or {}, bool(result.is_error))
+
+    def __call__(self, tool: str, /, **arguments: Any) -> Said:
+        return anyio.run(partial(self.call, tool, **arguments))
+
+    def poll(self, **arguments: Any) -> Said:
+        """`poll_status`; the test fails when it is refused."""
+        said = self("poll_status", **arguments)
+        assert not said.is_error, said.text
+        return said
+
+
+@pytest.fixture
+def desk(project: Path) -> Desk:
+    return Desk(project)

@@ -4,9 +4,12 @@ trainer/README.md."""
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from .errors import FormatError
 
 RUNS = "runs"
 """Folder of all runs, below the project."""
@@ -149,6 +152,25 @@ class RunDir:
         except (FileNotFoundError, NotADirectoryError):
             return []
         return [AttemptDir(self.path / "attempts" / name) for name in names]
+
+
+def read(path: Path, most: int, *, tail: bool = False) -> bytes:
+    """A plain file's content of at most `most` bytes, or with `tail` its last `most` bytes. Never waits for a FIFO.
+
+    Raises OSError for what cannot be opened, FormatError for what is no plain file, or longer without `tail`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise FormatError(f"{path} is not a plain file", "Something replaced it; move it away.")
+        if found.st_size > most and not tail:
+            raise FormatError(f"{path} is longer than {most} bytes")
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            file.seek(max(0, found.st_size - most))
+            return file.read(most)
+    finally:
+        os.close(descriptor)
 
 
 def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
