@@ -9,8 +9,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -96,7 +96,6 @@ class Project:
 
     path: Path
     home: Path
-    servers: list[int] = field(default_factory=list)
 
     def write(self, name: str, text: str) -> Path:
         """Writes a file of the project."""
@@ -127,65 +126,103 @@ def digits_csv(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture
-def make_project(tmp_path: Path, digits_csv: bytes) -> Iterator[Callable[..., Project]]:
-    """Makes projects: digits.csv and a small network in model.py; every process in one is ended afterwards."""
-    made: list[Project] = []
+class Workshop:
+    """Makes projects below a folder and connects clients to servers of theirs."""
 
-    def make(name: str = "project", model: str | None = MLP, data: bytes | None = None) -> Project:
-        home = tmp_path / f"home-{name}"
+    def __init__(self, folder: Path, data: bytes, stack: ExitStack) -> None:
+        from anyio.from_thread import start_blocking_portal
+
+        self.folder, self.data, self.stack = folder, data, stack
+        self.portal = stack.enter_context(start_blocking_portal())
+
+    def make(self, name: str = "project", model: str | None = MLP, data: bytes | None = None) -> Project:
+        """A project with digits.csv and a small network in model.py; every process in it is ended afterwards."""
+        home = self.folder / f"home-{name}"
         home.mkdir()
-        project = Project(tmp_path / name, home)
+        project = Project(self.folder / name, home)
         project.path.mkdir()
         if model is not None:
             project.write("model.py", model)
-        (project.path / "digits.csv").write_bytes(digits_csv if data is None else data)
-        made.append(project)
+        (project.path / "digits.csv").write_bytes(self.data if data is None else data)
+        self.stack.callback(end_processes, project.path)
         return project
 
-    yield make
-    for project in made:
-        end_processes(project.path)
+    def connect(
+        self, project: Project, *, elicit: Any = None, mode: str = "auto", root: Path | None = None, **env: str
+    ) -> Chat:
+        """A client of a new server; `elicit` answers the question to the person, `mode` is the protocol's era."""
+        from mcp import Client
+        from mcp.client.stdio import StdioServerParameters, stdio_client
+
+        log: TextIO = self.stack.enter_context((project.home / "server.log").open("a"))
+        server = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "stationmaster_server", "serve", "--root", str(root or project.path)],
+            env={**project.environment, **env},
+            cwd=str(project.path),
+        )
+        client = Client(
+            stdio_client(server, errlog=log), mode=mode, elicitation_callback=elicit, read_timeout_seconds=100
+        )
+        opened = self.stack.enter_context(self.portal.wrap_async_context_manager(client))
+        return Chat(self.portal, opened, project.path)
 
 
-@pytest.fixture
-def project(make_project: Callable[..., Project]) -> Project:
-    """One project with digits.csv and model.py."""
-    return make_project()
-
-
-@pytest.fixture
-def connect() -> Iterator[Callable[..., Chat]]:
-    """Connects clients: `connect(project)`; `elicit` answers the question to the person, `mode` is the era."""
-    from anyio.from_thread import start_blocking_portal
-    from mcp import Client
-    from mcp.client.stdio import StdioServerParameters, stdio_client
-
+@contextmanager
+def workshop(folder: Path, data: bytes) -> Iterator[Workshop]:
+    """A workshop whose clients, servers and runs are gone afterwards."""
     with ExitStack() as stack:
-        portal = stack.enter_context(start_blocking_portal())
-
-        def open_chat(
-            project: Project, *, elicit: Any = None, mode: str = "auto", root: Path | None = None, **env: str
-        ) -> Chat:
-            log: TextIO = stack.enter_context(open(project.home / "server.log", "a"))
-            server = StdioServerParameters(
-                command=sys.executable,
-                args=["-m", "stationmaster_server", "serve", "--root", str(root or project.path)],
-                env={**project.environment, **env},
-                cwd=str(project.path),
-            )
-            client = Client(
-                stdio_client(server, errlog=log), mode=mode, elicitation_callback=elicit, read_timeout_seconds=100
-            )
-            return Chat(portal, stack.enter_context(portal.wrap_async_context_manager(client)), project.path)
-
-        yield open_chat
+        yield Workshop(folder, data, stack)
 
 
 @pytest.fixture
-def chat(project: Project, connect: Callable[..., Chat]) -> Chat:
+def shop(tmp_path: Path, digits_csv: bytes) -> Iterator[Workshop]:
+    """A workshop for one test."""
+    with workshop(tmp_path, digits_csv) as made:
+        yield made
+
+
+@pytest.fixture
+def make_project(shop: Workshop) -> Callable[..., Project]:
+    """Makes projects: `make_project("name", model=..., data=...)`."""
+    return shop.make
+
+
+@pytest.fixture
+def connect(shop: Workshop) -> Callable[..., Chat]:
+    """Connects clients: `connect(project, elicit=..., mode=...)`."""
+    return shop.connect
+
+
+@pytest.fixture
+def project(shop: Workshop) -> Project:
+    """One project with digits.csv and model.py."""
+    return shop.make()
+
+
+@pytest.fixture
+def chat(shop: Workshop, project: Project) -> Chat:
     """A client without elicitation on the project."""
-    return connect(project)
+    return shop.connect(project)
+
+
+@pytest.fixture(scope="module")
+def hall(tmp_path_factory: pytest.TempPathFactory, digits_csv: bytes) -> Iterator[Workshop]:
+    """A workshop for all tests of a file: measuring takes seconds, and a refusal leaves nothing behind."""
+    with workshop(tmp_path_factory.mktemp("hall"), digits_csv) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def office(hall: Workshop) -> Project:
+    """The project that the tests of a file share."""
+    return hall.make("office")
+
+
+@pytest.fixture(scope="module")
+def desk(hall: Workshop, office: Project) -> Chat:
+    """A client without elicitation on the shared project."""
+    return hall.connect(office)
 
 
 def end_processes(folder: Path, seconds: float = 10.0) -> None:

@@ -71,7 +71,8 @@ def open_gate(plan: Plan) -> GateError | None:
         )
     if plan.stale:
         return GateError(
-            f"{plan.stale} since the configuration was shown.", "Call propose_config and show it to the person again."
+            f"{_capital(plan.stale)} since the configuration was shown.",
+            "Call propose_config and show it to the person again.",
         )
     if errors := [finding.message for finding in plan.proposal.findings if finding.severity == "error"]:
         return GateError(f"The configuration cannot start: {' '.join(errors)}", "Correct it, then call propose_config.")
@@ -99,13 +100,17 @@ def require_startable(plan: Plan, digest: str, now: Mapping[str, str]) -> None:
             f"That digest is outdated: {changed(before, proposal.parts)} changed since it was shown.", again
         )
     if dict(now) != proposal.parts:
-        raise GateError(f"{changed(proposal.parts, now)} changed since the configuration was shown.", again)
+        raise GateError(f"{_capital(changed(proposal.parts, now))} changed since the configuration was shown.", again)
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Names of the parts that differ: `the model file and the data`."""
     names = [f"the {name}" for name in now if before.get(name) != now[name]]
     return " and ".join(names) or "nothing that is named"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _logging(plan: Plan) -> Gate:

@@ -63,5 +63,7 @@ def _quoted(text: str) -> str:
 
 
 def _line(key: str, value: Any, comment: str) -> str:
+    if key == "epochs" and float(value).is_integer():
+        value = int(value)
     text = f"{key}: {scalar(key, value)}"
     return f"{text}  # {' '.join(comment.split())}" if comment else text

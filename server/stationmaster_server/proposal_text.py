@@ -13,7 +13,7 @@ from . import configfile, validate
 from .answer import clean
 from .checklist import QUESTION
 from .policy.choice import Choice
-from .words import count, duration, short
+from .words import count, duration, many, short
 
 SHOWN = ("run_name", "epochs", "seed", "precision", "device")
 """Keys outside the checklist that are always shown; others when changed, or when they are not the usual value."""
@@ -49,7 +49,7 @@ def comments(shown: Shown) -> dict[str, str]:
         found[key] = f"changed, default {configfile.scalar(key, default)}"
     layers = shown.model.dropout_layers
     if shown.config.dropout is None and "dropout" not in shown.changes:
-        found["dropout"] = f"{layers} dropout layers" if layers else "the model has no dropout layer"
+        found["dropout"] = many(layers, "dropout layer") if layers else "the model has no dropout layer"
     return found
 
 
@@ -74,12 +74,19 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
     lines = [heading(shown), "```yaml", yaml(shown).rstrip(), "```"]
     held = "Validation" if shown.decided else "Validation (not decided, shown as an 80/20 split)"
     lines.append(f"{held}: {clean(shown.split.method, 200)}. {validate.counts(shown.split)}")
-    lines += [clean(validate.finding_line(finding), 500) for finding in shown.findings]
+    lines += _findings(shown)
     if shown.changes:
         lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
     lines.append(gates)
     lines.append(f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed.")
     return "\n".join([*lines, QUESTION])
+
+
+def _findings(shown: Shown) -> list[str]:
+    """Every finding but the mere notes on the data, which check_validation has told."""
+    told = [finding for finding in shown.split.findings if finding.severity == "info" and shown.decided]
+    lines = [clean(validate.finding_line(finding), 500) for finding in shown.findings if finding not in told]
+    return [*lines, f"({many(len(told), 'note')} on the data, told by check_validation.)"] if told else lines
 
 
 def heading(shown: Shown) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import entry
+from stationmaster_trainer import codec, entry
 from stationmaster_trainer.contract import DataFacts, TrainingConfig
 from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
@@ -200,7 +200,8 @@ def _config(plan: Plan, found: Ground, computed: Mapping[str, Choice]) -> Traini
     }
     if validation and "val_fraction" in validation.config:
         values["val_fraction"] = validation.config["val_fraction"]
-    return TrainingConfig(**{**values, **found.given})
+    config = TrainingConfig(**{**values, **found.given})
+    return codec.from_plain(TrainingConfig, codec.to_plain(config))  # as it reads back: 30 epochs are 30.0
 
 
 def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
@@ -213,6 +214,7 @@ def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
         "checkpoint_dir": f"keeps the best and the last {config.keep_checkpoints}",
         "logging": "chosen; the local file log is always written",
         "seed": "initialisation, order and split",
+        "device": f"{found.model.device} here",
     }
 
 

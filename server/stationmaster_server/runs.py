@@ -62,8 +62,8 @@ def start_attempt(
     """Starts the run, or continues it from a verified checkpoint, detached; the same order twice is one start.
 
     Waits until the supervisor has taken over (0: not at all). Raises RunError when the run goes on already with another
-    order, when it has ended and nothing to resume from is given (unless `again`: then from step 0, as a new attempt), or
-    when the supervisor does not come up.
+    order, when it has ended and nothing to resume from is given (with `again` it begins at step 0, as a new attempt),
+    or when the supervisor does not come up.
     """
     spec = read_spec(run)
     if not os.access(python, os.X_OK):

@@ -95,7 +95,7 @@ def choose(parameters: int, **known: str) -> Row:
 def epochs(samples: int) -> Default:
     """Passes over the data by its size."""
     value, reason = next((value, reason) for up_to, value, reason in policy().epochs if samples <= up_to)
-    return Default(value, reason, "by number of samples")
+    return Default(value, reason, "own rule by data size")
 
 
 def _row(cell: dict[str, Any]) -> Row:

@@ -1,6 +1,6 @@
 """The tools that start, stop and resume a run."""
 
-from __future__ import annotations
+# Annotations are evaluated here: `Resolve(ask)` names a function that is local to the registration.
 
 import math
 import time
@@ -64,7 +64,7 @@ def _start_run(server: Stationmaster, roots: Roots) -> None:
         return answer(_started(started), plan=checklist.overview(started.plan), **facts, **_facts(started.view))
 
 
-def _started(started: Started) -> str:
+def _started(started: "Started") -> str:
     approved = {"assistant": "declared by the assistant"}.get(started.by, f"given by a {started.by}")
     first = f"Approval {approved}." if started.new else f"This digest was started before (approval {approved})."
     return "\n".join([first, _text(started.view), *_traceback(started.view)])
@@ -94,7 +94,7 @@ def _stop_run(server: Stationmaster, roots: Roots) -> None:
         return answer(f"{first}\n{_text(seen)}", requested=said, **_facts(seen))
 
 
-async def _ended(seen: RunView, seconds: float) -> RunView:
+async def _ended(seen: "RunView", seconds: float) -> "RunView":
     """The view once the run is over, or when the time is up; only the looks take a thread."""
     from ..views import view
 
@@ -117,7 +117,7 @@ def _resume_run(server: Stationmaster, roots: Roots) -> None:
         return answer(_resumed(resumed), **facts, **_facts(resumed.view))
 
 
-def _resumed(resumed: Resumed) -> str:
+def _resumed(resumed: "Resumed") -> str:
     if resumed.step is None:
         return f"{resumed.view.name} is already running: nothing was started.\n{_text(resumed.view)}"
     place = f"from {resumed.checkpoint}" if resumed.step else "from step 0: there is no checkpoint that verifies"
@@ -125,19 +125,19 @@ def _resumed(resumed: Resumed) -> str:
     return "\n".join([*lines, _text(resumed.view), *_traceback(resumed.view)])
 
 
-def _text(view: RunView) -> str:
+def _text(view: "RunView") -> str:
     from .. import progress
 
     return progress.text(view, now=time.time())
 
 
-def _facts(view: RunView) -> dict[str, Any]:
+def _facts(view: "RunView") -> dict[str, Any]:
     from .. import progress
 
     return progress.facts(view)
 
 
-def _traceback(view: RunView) -> list[str]:
+def _traceback(view: "RunView") -> list[str]:
     """The user's own frames, when the training code raised before the first step."""
     from stationmaster_trainer import stream
     from stationmaster_trainer.contract import Failure
