@@ -122,10 +122,7 @@ def _picture(dossier: Dossier) -> Picture:
 
 
 def _verdict(dossier: Dossier) -> str:
-    found = dossier.verdict()
-    lines = [*report.cause(dossier), *report.recommendation(dossier, found)]
-    lines += [f"Because: {one}" for one in found.evidence[2:]]
-    lines += [f"{change.values}: {change.reason}" for change in found.changes]
+    lines = [*report.cause(dossier), *report.recommendation(dossier, dossier.verdict(), whole=True)]
     silent = dossier.status.not_checked
     lines += [f"Not checked: {rule}, because {why}" for rule, why in silent.items()]
     return section("Recommendation", bullets(lines))

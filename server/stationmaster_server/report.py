@@ -179,18 +179,23 @@ def unchecked(dossier: Dossier) -> list[str]:
     return [f"Not checked: {told}{f'; and {len(silent) - 3} more' if len(silent) > 3 else ''}"]
 
 
-def recommendation(dossier: Dossier, found: Verdict) -> list[str]:
-    """The verdict's sentence word for word with its evidence; for a run that broke off, first the way to go on."""
+def recommendation(dossier: Dossier, found: Verdict, whole: bool = False) -> list[str]:
+    """The verdict's sentence word for word with its evidence; for a run that broke off, first the way to go on.
+
+    `whole`: every piece of evidence and the reason of every change, uncut.
+    """
     parts = []
     if dossier.state in ("failed", DERIVED):
         parts.append(f"Next: {_way_on(dossier)}")
         if found.name not in TROUBLE:
             return parts
     so_far = "" if dossier.state in FINAL else " (so far)"
-    evidence = "; ".join(plain(one, 110) for one in found.evidence[:2])
     parts.append(f"Recommendation{so_far}: {found.recommendation}")
-    if evidence:
-        parts.append(f"Evidence: {evidence}")
+    if whole:
+        parts += [f"Evidence: {one}" for one in found.evidence]
+        return parts + [f"Change: {json.dumps(change.values)}, because {change.reason}" for change in found.changes]
+    if found.evidence:
+        parts.append("Evidence: " + "; ".join(plain(one, 110).rstrip(".") for one in found.evidence[:2]))
     if found.changes:
         values = "; ".join(json.dumps(change.values) for change in found.changes)
         parts.append(f"Changes ready for propose_config: {values}")

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 import anyio
 import pytest
 
+from stationmaster_server import checklist
 from stationmaster_server.app import Stationmaster
+from stationmaster_server.plan import Approval, Plan, Proposal, Validation
 from stationmaster_server.roots import Roots
 from stationmaster_server.tools import report, watch
 from stationmaster_trainer import codec, manifest, rundir
@@ -34,6 +36,7 @@ from stationmaster_trainer.contract import (
     Train,
     TrainingConfig,
 )
+from stationmaster_trainer.facts import SplitFacts
 from stationmaster_trainer.rundir import RunDir
 
 BATCH = 32
@@ -113,6 +116,27 @@ class Builder:
             number=number,
         )
 
+    def decided(self, by: str = "person (elicitation)", waive_reason: str = "") -> None:
+        """`checklist.json`, as a start writes it."""
+        plan = Plan(
+            id="p1",
+            changes={"learning_rate": 0.002},
+            validation=Validation("split", {}, self._split(), by, 1.0, waive_reason),
+            proposal=Proposal(
+                self.spec.config, self.spec.facts, self.spec.digest, {}, "python", "", (), "400 steps", by, 2.0
+            ),
+            approvals=(Approval(self.spec.digest, by, 3.0),),
+        )
+        gates = [asdict(gate) for gate in checklist.gates(plan)]
+        rundir.create(self.run.checklist, codec.dumps({"format": 1, "plan": "p1", "gates": gates}).encode())
+
+    def _split(self) -> SplitFacts:
+        if self.waived:
+            return SplitFacts("none (waived)", "classification", "", "label", 1600, 0)
+        counts = {str(digit): 128 for digit in range(10)}, {str(digit): 32 for digit in range(10)}
+        method = "80/20 split, seed 42, stratified by label"
+        return SplitFacts(method, "classification", "", "label", 1280, 320, 0, (), *counts, overlap=3)
+
     def write(self, *records: Record, number: int = 1) -> None:
         with open(self.run.attempt(number).stream, "ab") as file:
             file.write(b"".join(codec.line(record) for record in records))
@@ -173,7 +197,7 @@ class Builder:
     def checkpoint(self, step: int, number: int = 1, elapsed: float = 0.0, best: bool = True) -> None:
         """A complete checkpoint on disk, its record, and the status that names it, its validation and the best."""
         folder = self.checkpoints / manifest.folder_name(step)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "model.bin").write_bytes(os.urandom(2048))
         loss = None if self.waived else self.loss(step) * 1.1
         manifest.write(folder, step, eval_loss=loss, best=best)
