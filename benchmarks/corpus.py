@@ -1,7 +1,9 @@
 """Made logs whose truth is known: healthy runs that look alarming and runs with one fault each, from a seed.
 
-Each kind is a function of a random generator; its docstring-like name says what it is. Nothing here comes from a real log. The
-shapes (power laws, multiplicative noise, heavy tails, schedules) are the usual ones; sizes, lengths and noise are drawn anew for
+Each kind is a function of a random generator; its docstring-like name says what it is. Nothing here comes from a
+real log. The
+shapes (power laws, multiplicative noise, heavy tails, schedules) are the usual ones; sizes, lengths and noise are
+drawn anew for
 every seed, so that no threshold can be tuned to one of them.
 """
 
@@ -104,7 +106,8 @@ def run(
     gap: float = 0.03,
     level: Callable[[int], float] | None = None,
 ) -> list[Record]:
-    """Train records of the shape with `evals` validations between them; validation lies `gap` above and has a tenth of the noise."""
+    """Train records of the shape with `evals` validations between them; validation lies `gap` above and has a tenth
+    of the noise."""
     noise, level = noise or lognormal(form.noise), level or form.level
     records: list[Record] = []
     between = max(1, form.points // max(1, evals))
@@ -122,8 +125,15 @@ def train(
     step: int, loss: float, norm: float | None = None, rate: float = 1e-3, steps: int = 1, **more: object
 ) -> Train:
     """A record of a log that has one number per row: mean and extremes are the same."""
-    fields = dict(loss_max=loss, loss_min=loss, grad_norm=norm, grad_norm_max=norm, learning_rate=rate, steps=steps)
-    fields |= dict(time=0.0, elapsed=0.0, epoch=0.0, samples=0, samples_per_second=100.0)
+    fields = {
+        "loss_max": loss,
+        "loss_min": loss,
+        "grad_norm": norm,
+        "grad_norm_max": norm,
+        "learning_rate": rate,
+        "steps": steps,
+    }
+    fields |= {"time": 0.0, "elapsed": 0.0, "epoch": 0.0, "samples": 0, "samples_per_second": 100.0}
     return Train(step=step, loss=loss, **{**fields, **more})  # type: ignore[arg-type]
 
 
@@ -148,7 +158,8 @@ def scaled(record: Record, loss: float = 1.0, norm: float = 1.0) -> Train:
     )
 
 
-# --- healthy -----------------------------------------------------------------------------------------------------------
+# --- healthy
+# -----------------------------------------------------------------------------------------------------------
 
 
 def planned_cosine_end(rng: Rng) -> Log:
@@ -237,14 +248,14 @@ def scaler_skips(rng: Rng) -> Log:
     places = trains(records)
     for place in [*places[: rng.randint(1, 4)], *rng.sample(places[20:], max(1, form.points // 100))]:
         step = records[place].step  # type: ignore[union-attr]
-        more = dict(
-            grad_norm=math.inf,
-            grad_norm_max=None,
-            nonfinite=1,
-            nonfinite_step=step,
-            nonfinite_what="grad_norm",
-            skipped=1,
-        )
+        more = {
+            "grad_norm": math.inf,
+            "grad_norm_max": None,
+            "nonfinite": 1,
+            "nonfinite_step": step,
+            "nonfinite_what": "grad_norm",
+            "skipped": 1,
+        }
         records[place] = replace(records[place], **more)  # type: ignore[arg-type]
     return Log(records, form.plan())
 
@@ -350,9 +361,12 @@ def windows_of_noisy_steps(rng: Rng) -> Log:
     for at, place in enumerate(trains(records)):
         steps = [form.level(at) * math.exp(rng.gauss(0, 0.3)) for _ in range(20)]
         high, low = max(steps), min(steps)
-        more = dict(
-            loss=sum(steps) / 20, loss_max=high, loss_min=low, loss_max_step=records[place].step - steps.index(high)
-        )  # type: ignore[union-attr]
+        more = {
+            "loss": sum(steps) / 20,
+            "loss_max": high,
+            "loss_min": low,
+            "loss_max_step": records[place].step - steps.index(high),
+        }  # type: ignore[union-attr]
         records[place] = replace(records[place], **more)  # type: ignore[arg-type]
     return Log(records, form.plan())
 
@@ -371,7 +385,8 @@ def long_and_slow(rng: Rng) -> Log:
     return Log(run(rng, form, evals=40), form.plan())
 
 
-# --- faults ------------------------------------------------------------------------------------------------------------
+# --- faults
+# ------------------------------------------------------------------------------------------------------------
 
 
 def _validation(records: list[Record], value: Callable[[float], float]) -> list[Record]:
@@ -390,7 +405,13 @@ def _middle(rng: Rng, records: list[Record], low: float = 0.2, high: float = 0.9
 
 def _broken(record: Record) -> Train:
     assert isinstance(record, Train)
-    more = dict(loss=math.nan, loss_max=math.nan, loss_min=math.nan, nonfinite=record.steps, nonfinite_step=record.step)
+    more = {
+        "loss": math.nan,
+        "loss_max": math.nan,
+        "loss_min": math.nan,
+        "nonfinite": record.steps,
+        "nonfinite_step": record.step,
+    }
     return replace(record, **more, nonfinite_what="loss")  # type: ignore[arg-type]
 
 
@@ -452,7 +473,7 @@ def nan_gradient_that_was_applied(rng: Rng) -> Log:
     form = shape(rng)
     records = run(rng, form)
     at = _middle(rng, records)
-    more = dict(nonfinite=1, nonfinite_step=records[at].step, nonfinite_what="grad_norm", skipped=0)  # type: ignore[union-attr]
+    more = {"nonfinite": 1, "nonfinite_step": records[at].step, "nonfinite_what": "grad_norm", "skipped": 0}  # type: ignore[union-attr]
     records[at] = replace(records[at], **more)  # type: ignore[arg-type]
     return Log(records, form.plan(), "nan", at)
 
@@ -566,7 +587,7 @@ def gradient_spike_inside_a_window(rng: Rng) -> Log:
     record = records[at]
     assert isinstance(record, Train) and record.grad_norm
     high = record.grad_norm * rng.uniform(50, 500)
-    more = dict(grad_norm=record.grad_norm + high / 50, grad_norm_max=high, grad_norm_max_step=record.step - 9)
+    more = {"grad_norm": record.grad_norm + high / 50, "grad_norm_max": high, "grad_norm_max_step": record.step - 9}
     records[at] = replace(record, **more)  # type: ignore[arg-type]
     return Log(records, form.plan(), "gradspike", at)
 

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 import corpus
+
 from stationmaster_trainer.contract import Alert
 from stationmaster_trainer.judge import Judge
 
@@ -80,11 +81,13 @@ def main() -> int:
         delays[log.fault] += late
         middle = statistics.median(late) if late else -1
         print(
-            f"{kind.__name__:36s} found {found}/{seeds} delay {middle:g} (most {max(late, default=-1)}) {dict(others) if others else ''}"
+            f"{kind.__name__:36s} found {found}/{seeds} delay {middle:g} (most {max(late, default=-1)}) "
+            f"{dict(others) if others else ''}"
         )
     for name in CLASSES:
         print(
-            f"{name:12s} recall {hits[name] / runs[name]:.3f}, median delay {statistics.median(delays[name] or [-1]):g} points"
+            f"{name:12s} recall {hits[name] / runs[name]:.3f}, median delay "
+            f"{statistics.median(delays[name] or [-1]):g} points"
         )
     print(f"healthy runs warned: {warned} of {total} = {50 * warned / total:.2f} of 50")
     return 0 if 50 * warned <= total and all(hits[name] >= 0.95 * runs[name] for name in CLASSES) else 1

@@ -408,6 +408,8 @@ class Alert:
     """False once the episode is over."""
     samples: tuple[int, ...] = ()
     """Indices of the training rows concerned, where the record names them."""
+    series: str = ""
+    """The series that was judged: `train/loss`, `train/grad_norm`, `train/learning_rate`, `eval/loss`, `notes`."""
 
 
 @dataclass(frozen=True)

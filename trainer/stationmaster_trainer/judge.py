@@ -1,4 +1,5 @@
-"""The engine of the early warnings: every record goes through every rule; sights become episodes, episodes become alerts.
+"""The engine of the early warnings: every record goes through every rule; sights become episodes, episodes become
+alerts.
 
 The same code judges a run that is going on and a finished log. Memory and time per record do not grow with the run.
 """
@@ -46,7 +47,8 @@ def all_rules() -> list[Rule]:
 
 
 def resolve(rules: Iterable[Rule], settings: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Rule → setting → value: the defaults with the person's own in place. Raises ConfigError for an unknown or impossible one."""
+    """Rule → setting → value: the defaults with the person's own in place. Raises ConfigError for an unknown or
+    impossible one."""
     resolved = {rule.name: {name: setting.value for name, setting in rule.settings.items()} for rule in rules}
     for key, value in settings.items():
         rule, _, name = key.partition(".")
@@ -139,11 +141,12 @@ class Judge:
         """Rule → why none of its series could be judged so far."""
         reasons: dict[str, list[str]] = {}
         for seat in self.seats:
-            reasons.setdefault(seat.rule.name, []).append(seat.broken or _missing(seat.watcher))
+            reasons.setdefault(seat.rule.name, []).append(seat.broken or seat.watcher.missing())
         return {rule: found[0] for rule, found in reasons.items() if all(found)}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a later `Judge(plan, state)` needs to continue as if it had seen the same records; plain JSON values."""
+        """Everything that a later `Judge(plan, state)` needs to continue as if it had seen the same records; plain
+        JSON values."""
         seats = {
             seat.key: {
                 "fields": pack(seat.watcher),
@@ -231,8 +234,5 @@ def _opened(seat: Seat, sight: Sight, time: float) -> Alert:
         seen=sight.seen,
         time=time,
         samples=sight.samples,
+        series=seat.watcher.series,
     )
-
-
-def _missing(watcher: Watcher) -> str:
-    return watcher.missing()

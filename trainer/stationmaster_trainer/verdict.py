@@ -1,6 +1,8 @@
-"""What a run amounts to: one of seven verdicts with its evidence, the checklist's recommendation and ready changes of the plan.
+"""What a run amounts to: one of seven verdicts with its evidence, the checklist's recommendation and ready changes
+of the plan.
 
-`Account` gathers what the verdict needs in one pass and constant memory; `verdict` is a pure function of it and the alerts.
+`Account` gathers what the verdict needs in one pass and constant memory; `verdict` is a pure function of it and the
+alerts.
 Not covered: what no curve shows (a leak between training and validation, labels that are wrong in both).
 """
 
@@ -27,7 +29,8 @@ TOO_SHORT = "Train longer before judging"
 FEW_POINTS = 8
 """Train records (or, without them, validations) below which a course cannot be told from chance."""
 STILL_FALLING = 0.15
-"""Share of the whole improvement that the last fifth must bring for "still falling": a settled run brings a few hundredths."""
+"""Share of the whole improvement that the last fifth must bring for "still falling": a settled run brings a few
+hundredths."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Verdict:
     best_metric: str = "eval/loss"
     """`eval/loss`, or `train/loss` when there was no validation."""
     near_best: tuple[int, ...] = ()
-    """Steps of the validations that differ from the best by less than the validations' own noise, at most 20, the best included."""
+    """Steps of the validations that differ from the best by less than the validations' own noise, at most 20, the
+    best included."""
 
 
 @dataclass
@@ -140,7 +144,8 @@ def account(records: Iterable[Record]) -> Account:
 def verdict(
     found: Account, alerts: Sequence[Alert], plan: RulePlan | None = None, outcome: str = "completed"
 ) -> Verdict:
-    """The verdict from the account and all episodes of the judge; `outcome` is the run's cause (a key of `states.CAUSES`).
+    """The verdict from the account and all episodes of the judge; `outcome` is the run's cause (a key of
+    `states.CAUSES`).
 
     The first that applies: diverged, not_learning, too_short_to_say, unstable, overfitting, underfitting, converged.
     """
@@ -253,7 +258,8 @@ def _underfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Ve
 
 
 def _falls_steeply(found: Account) -> bool:
-    """Whether the end of the run is still on the slope: the last fifth brings a large share of what was gained, beyond the noise."""
+    """Whether the end of the run is still on the slope: the last fifth brings a large share of what was gained,
+    beyond the noise."""
     if len(found.train.blocks) < 5:
         return False
     total, last = _improvement(found.train, found.start)
@@ -277,7 +283,8 @@ def _course(found: Account) -> list[str]:
     if found.best is not None:
         newest = found.last_evals[-1]
         evidence.append(
-            f"validation loss {newest:.4g} at the end, best {found.best[1]:.4g} at step {found.best[0]}, noise {found.eval_noise():.2g}"
+            f"validation loss {newest:.4g} at the end, best {found.best[1]:.4g} at step {found.best[0]}, "
+            f"noise {found.eval_noise():.2g}"
         )
     return evidence
 

@@ -1,4 +1,5 @@
-"""Foreign rows to records: which column is what, by the names that the usual tools give them, and one record per row or window."""
+"""Foreign rows to records: which column is what, by the names that the usual tools give them, and one record per row
+or window."""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def normalise(name: str) -> str:
 
 
 def recognise(names: Iterable[str], mapping: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Role → column (or columns joined by `+`), the person's `mapping` first; an empty column in it switches a role off.
+    """Role → column (or columns joined by `+`), the person's `mapping` first; an empty column in it switches a role
+    off.
 
     Raises ConfigError for a role that does not exist or a column that the log does not have.
     """
@@ -181,7 +183,8 @@ def number(value: Any) -> float | None:
 
 @dataclass
 class Converter:
-    """Turns rows into records. Rows of a very long log are folded: `every` of them make one window with its mean and extremes."""
+    """Turns rows into records. Rows of a very long log are folded: `every` of them make one window with its mean and
+    extremes."""
 
     columns: dict[str, str]
     metrics: dict[str, str] = field(default_factory=dict)
@@ -267,7 +270,8 @@ class Converter:
 
 
 def fold(window: list[tuple[int, float]], norms: list[float], rate: float) -> Train:
-    """One Train of the rows (step, loss) of a window, with their largest value's own step and the first non-finite one."""
+    """One Train of the rows (step, loss) of a window, with their largest value's own step and the first non-finite
+    one."""
     finite = [(step, loss) for step, loss in window if math.isfinite(loss)]
     bad = [step for step, loss in window if not math.isfinite(loss)]
     high = max(finite, key=lambda pair: pair[1], default=(None, math.nan))

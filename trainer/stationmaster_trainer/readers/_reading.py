@@ -1,4 +1,5 @@
-"""What every reader of a finished log gives: where it came from, which column was taken for what, and the records in order."""
+"""What every reader of a finished log gives: where it came from, which column was taken for what, and the records in
+order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""JSON lines: rows with any usual column names, or our own `stream.jsonl`. A line that is no JSON object is counted and skipped."""
+"""JSON lines: rows with any usual column names, or our own `stream.jsonl`. A line that is no JSON object is counted
+and skipped."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ def accepts(path: Path) -> bool:
 def read(path: Path, mapping: dict[str, str] | None = None) -> Reading:
     """Opens the log and names its columns; records follow as they are read.
 
-    Raises FormatError for a file that cannot be read or holds no row with a loss, ConfigError for a mapping that does not fit.
+    Raises FormatError for a file that cannot be read or holds no row with a loss, ConfigError for a mapping that
+    does not fit.
     """
     reading = Reading("JSON lines", {}, iter(()))
     try:
@@ -93,7 +95,8 @@ def _rows(path: Path, reading: Reading) -> Iterator[dict[str, Any] | None]:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """A line as a flat row; objects inside it are flattened with `/` (`{"train": {"loss": 1}}` has the column `train/loss`)."""
+    """A line as a flat row; objects inside it are flattened with `/` (`{"train": {"loss": 1}}` has the column
+    `train/loss`)."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -123,7 +126,8 @@ def _every(path: Path) -> int:
 
 
 def _nulls_are_gaps(head: list[dict[str, Any]], columns: dict[str, str]) -> bool:
-    """A wide table has an empty loss in every row that logs something else; a NaN written as null hardly ever recovers thrice."""
+    """A wide table has an empty loss in every row that logs something else; a NaN written as null hardly ever
+    recovers thrice."""
     column = columns.get("loss") or columns["eval_loss"]
     cells = [number(row[column]) for row in head if column in row]
     returns = sum(1 for before, now in itertools.pairwise(cells) if before is None and now is not None)

@@ -1,4 +1,5 @@
-"""The whole course of a series in at most 64 points, however long the run: each point is the mean of a block, blocks grow in pairs."""
+"""The whole course of a series in at most 64 points, however long the run: each point is the mean of a block, blocks
+grow in pairs."""
 
 from __future__ import annotations
 
@@ -39,6 +40,7 @@ class Course:
         return median(self.blocks[first : max(first + 1, round(end * count))])
 
     def noise(self) -> float:
-        """Robust deviation of one block: the median of |difference of neighbours|, which is 0.954 σ for normal noise."""
+        """Robust deviation of one block: the median of |difference of neighbours|, which is 0.954 σ for normal
+        noise."""
         steps = [abs(later - earlier) for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)]
         return median(steps) / 0.954 if steps else 0.0

@@ -13,7 +13,7 @@ START = 5
 """First points whose median is the series' starting level."""
 TAIL = 3.5
 """Deviations (MAD) that some residual of any noise reaches within a few dozen points; 2.4 σ of a normal one."""
-FORGET = 1.0 / 500.0
+FORGET = 1.0 / 2000.0
 """Share of what lies above TAIL that the record loses with each point."""
 
 
@@ -21,10 +21,14 @@ FORGET = 1.0 / 500.0
 class Excursions:
     """The recent course of one series and how wildly it strays.
 
-    Residuals are log ratios to the running median of the last 20 points. Their spread is half the distance of their quartiles
-    (the MAD of a symmetric noise), taken about their own median, which is below zero while the series falls. `tail` is the
-    record of past residuals in units of the spread: a series with heavy tails sets its own bar, whatever its noise. A value
-    is judged before it is added; one that jumped enters the record only slightly above the bar, so that a second is seen.
+    Residuals are log ratios to the running median of the last 20 points. Their spread is half the distance of their
+    quartiles
+    (the MAD of a symmetric noise), taken about their own median, which is below zero while the series falls. `tail`
+    is the
+    record of past residuals in units of the spread: a series with heavy tails sets its own bar, whatever its noise.
+    A value
+    is judged before it is added; one that jumped enters the record only slightly above the bar, so that a second is
+    seen.
     """
 
     level: Window = field(default_factory=lambda: Window(20))
@@ -33,6 +37,11 @@ class Excursions:
     count: int = 0
     tail: float = TAIL
     highest: float | None = None
+    reach: float = 0.0
+    """Residual that the record stands for, brought up to date at every eighth point; only beyond it the record is
+    touched."""
+    straying: float = 0.0
+    """Largest residual of the excursion that is going on."""
     signed: bool = False
     """Whether the series has been below zero."""
 
@@ -41,7 +50,8 @@ class Excursions:
         return log_ratio(value, self.level.median(), self.floor()) if self.count else 0.0
 
     def floor(self) -> float:
-        """What counts as zero: next to nothing of the starting level; a twentieth of it once the series has gone below zero."""
+        """What counts as zero: next to nothing of the starting level; a twentieth of it once the series has gone
+        below zero."""
         if not self.start:
             return 1e-300
         return max((0.05 if self.signed else 1e-12) * abs(median(self.start)), 1e-300)
@@ -62,6 +72,8 @@ class Excursions:
             return False
         if self.count < GRACE:
             return residual > 3.0 * math.log(ratio) and (self.highest is None or value > self.highest)
+        if residual <= tails * self.residuals.quantile(0.95):
+            return False  # one point in twenty goes about as far: that is how this series is
         return residual - self.residuals.median() > tails * self.tail * self.spread()
 
     def add(self, value: float, residual: float, limit: float) -> None:
@@ -70,14 +82,22 @@ class Excursions:
             self.start.append(value)
         if self.count == GRACE:  # the record starts with what strayed before there was a spread to measure it by
             self.learn_tail(self.residuals.high(), math.inf)
-        if self.count >= GRACE and residual > 0.0:
-            self.learn_tail(residual, limit)
+        if self.count & 7 == 0:
+            self.reach = self.residuals.median() + self.tail * self.spread() if self.count else 0.0
+        if residual > self.reach and self.count > GRACE:
+            self.straying = max(self.straying, residual)
+        elif self.straying > 0.0:  # it is back: now what it did becomes experience, a ramp does not raise its own bar
+            self.residuals.add(self.straying)
+            self.learn_tail(self.straying, limit)
+            self.straying = 0.0
         self.tail -= FORGET * (self.tail - TAIL)
-        if self.count:
+        if self.count and self.straying == 0.0:
             self.residuals.add(residual)
         self.level.add(value)
-        self.signed = self.signed or value < 0.0
-        self.highest = value if self.highest is None or value > self.highest else self.highest
+        if value < 0.0:
+            self.signed = True
+        if self.highest is None or value > self.highest:
+            self.highest = value
         self.count += 1
 
     def learn_tail(self, residual: float, limit: float) -> None:

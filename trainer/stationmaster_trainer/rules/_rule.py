@@ -1,4 +1,5 @@
-"""What every rule file is made of: a `Rule` (name, meaning, advice, settings) and the watchers that it puts on the records."""
+"""What every rule file is made of: a `Rule` (name, meaning, advice, settings) and the watchers that it puts on the
+records."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Sight:
-    """A watcher sees its fault at this record. The engine makes episodes of sights: one alert from the first to the last."""
+    """A watcher sees its fault at this record. The engine makes episodes of sights: one alert from the first to the
+    last."""
 
     first_step: int
     """Where the fault began, as far as the record tells (the true step inside a log window)."""
@@ -49,7 +51,8 @@ class Known:
 class Watcher:
     """Watches one series for one rule. Its fields (a dataclass's) are its whole state, plain values and windows.
 
-    `train`, `evaluation` and `note` get the records; each returns a Sight or None. Only the kind in `judges` counts towards
+    `train`, `evaluation` and `note` get the records; each returns a Sight or None. Only the kind in `judges` counts
+    towards
     the calm that ends an episode.
     """
 
@@ -58,7 +61,8 @@ class Watcher:
     takes: ClassVar[tuple[str, ...]] = ("train",)
     """What the watcher wants to see: `train`, `eval`, `note`, and `alert` for the episodes that other rules open."""
     retracts: ClassVar[bool] = False
-    """Whether an episode that ends was refuted by what came later (a claim about the run's course, not an event): it becomes info."""
+    """Whether an episode that ends was refuted by what came later (a claim about the run's course, not an event): it
+    becomes info."""
     calm: ClassVar[int] = 10
     """Judged records in a row without a Sight after which the episode is over."""
 

@@ -1,4 +1,5 @@
-"""The last values of a series with their order statistics: median, quantiles, deviation; a few hundred nanoseconds per value."""
+"""The last values of a series with their order statistics: median, quantiles, deviation; a few hundred nanoseconds
+per value."""
 
 from __future__ import annotations
 

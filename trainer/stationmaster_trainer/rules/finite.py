@@ -1,4 +1,5 @@
-"""`non_finite`: NaN or Inf in any series — train loss, gradient norm, validation loss and metrics — with benign ones told apart."""
+"""`non_finite`: NaN or Inf in any series — train loss, gradient norm, validation loss and metrics — with benign ones
+told apart."""
 
 from __future__ import annotations
 
@@ -7,18 +8,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..contract import Eval, Train
-from ._rule import Known, Rule, Setting, Sight, Watcher
-from ._window import Window
+from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 
 RECENT = 50
 """Records over which the share of non-finite gradient norms is taken."""
 
 MEANING = (
-    "The computation left the range of its numbers: a learning rate that is too high, an overflow in half precision, a division "
+    "The computation left the range of its numbers: a learning rate that is too high, an overflow "
+    "in half precision, a division "
     "by zero or a logarithm of zero in the loss, or a non-finite value in the data."
 )
 ADVICE = (
-    "Stop and go back to the last checkpoint before the first step named here; look at the batch of that step; then lower the "
+    "Stop and go back to the last checkpoint before the first step named here; look at the batch of "
+    "that step; then lower the "
     "learning rate or lengthen the warm-up, clip the gradients, and use bf16 or fp32 instead of fp16."
 )
 
@@ -38,7 +40,10 @@ class TrainLoss(Watcher):
         first = record.nonfinite_step if record.nonfinite_step is not None else record.step
         self.first = self.first or first
         self.steps += bad
-        message = f"train loss was not finite at step {first} ({bad} of the {max(record.steps, bad)} steps up to {record.step})"
+        message = (
+            f"train loss was not finite at step {first} ({bad} of the {max(record.steps, bad)} steps up to "
+            f"{record.step})"
+        )
         seen = {"nonfinite_steps": float(self.steps), "step": float(first)}
         return Sight(first, record.step, float(self.steps), "critical", message, seen, record.worst_samples)
 
@@ -49,25 +54,26 @@ class GradNorm(Watcher):
 
     series: ClassVar[str] = "train/grad_norm"
     known: Known
-    recent: Window
-    """1 for a bad record, 0 for a good one, over the last 50 that have a gradient norm."""
+    records: int = 0
+    """Records with a gradient norm."""
+    share: float = 0.0
+    """Share of bad ones among the newest RECENT or so (exponential)."""
     in_a_row: int = 0
-    judged: bool = False
-    """Whether the log has gradient norms at all."""
 
     def train(self, record: Train) -> Sight | None:
-        if record.grad_norm is None and record.nonfinite_what != "grad_norm":
+        norm = record.grad_norm
+        if norm is None and record.nonfinite_what != "grad_norm":
             return None
-        self.judged = True
+        self.records += 1
         bad = record.nonfinite if record.nonfinite_what == "grad_norm" else int(not _finite(record))
-        self.recent.add(float(bad > 0))
-        self.in_a_row = self.in_a_row + 1 if bad else 0
+        self.share += (float(bad > 0) - self.share) / min(self.records, RECENT)
         if not bad:
+            self.in_a_row = 0
             return None
+        self.in_a_row += 1
         applied = bad - record.skipped if record.nonfinite_what else 0
-        share = sum(self.recent.arrived) / len(self.recent)
-        many = too_many(self.in_a_row, share, len(self.recent), self.known.settings)
-        severity = "critical" if applied > 0 else "warning" if many else "info"
+        many = too_many(self.in_a_row, self.share, self.records, self.known.settings)
+        severity: Severity = "critical" if applied > 0 else "warning" if many else "info"
         first = record.nonfinite_step if record.nonfinite_step is not None else record.step
         kept = (
             "; the update was made all the same"
@@ -76,17 +82,21 @@ class GradNorm(Watcher):
             if record.skipped
             else ""
         )
-        message = f"gradient norm was not finite at step {first} ({bad} of the {max(record.steps, bad)} steps up to {record.step}){kept}"
-        seen = {"in_a_row": float(self.in_a_row), "share_of_recent": share}
+        message = (
+            f"gradient norm was not finite at step {first} ({bad} of the {max(record.steps, bad)} steps up "
+            f"to {record.step}){kept}"
+        )
+        seen = {"in_a_row": float(self.in_a_row), "share_of_recent": self.share}
         return Sight(first, record.step, float(self.in_a_row), severity, message, seen, record.worst_samples)
 
     def missing(self) -> str:
-        return "" if self.judged else "no gradient norms"
+        return "" if self.records else "no gradient norms"
 
 
 @dataclass
 class EvalLoss(Watcher):
-    """A non-finite validation loss. An infinity in the first evaluations may still pass; a NaN, or one that stays, does not."""
+    """A non-finite validation loss. An infinity in the first evaluations may still pass; a NaN, or one that stays,
+    does not."""
 
     series: ClassVar[str] = "eval/loss"
     judges: ClassVar[str] = "eval"
@@ -107,7 +117,7 @@ class EvalLoss(Watcher):
         self.in_a_row, self.last = self.in_a_row + 1, record.step
         self.loss_in_a_row = self.loss_in_a_row + 1 if "loss" in wrong else 0
         early = record.step <= (self.known.plan.warmup_steps or 0) or self.count == 1
-        severity = "warning"
+        severity: Severity = "warning"
         if "loss" not in wrong or (math.isinf(record.loss) and early and self.in_a_row == 1):
             severity = "info"
         elif self.in_a_row >= 3:
@@ -129,7 +139,8 @@ class EvalLoss(Watcher):
 
 
 def too_many(in_a_row: int, share: float, records: int, settings: dict[str, float]) -> bool:
-    """Whether non-finite gradient norms are more than a loss scaler at work. It searches its scale in the first records."""
+    """Whether non-finite gradient norms are more than a loss scaler at work. It searches its scale in the first
+    records."""
     if records <= 2 * settings["in_a_row"]:
         return in_a_row >= 2 * settings["in_a_row"]
     return in_a_row >= settings["in_a_row"] or (records >= RECENT and share > settings["share"])
@@ -146,7 +157,7 @@ RULES = (
         severity="critical",
         meaning=MEANING,
         advice=ADVICE,
-        watch=lambda known: [TrainLoss(known), GradNorm(known, Window(RECENT)), EvalLoss(known)],
+        watch=lambda known: [TrainLoss(known), GradNorm(known), EvalLoss(known)],
         settings={
             "in_a_row": Setting(
                 5, "records in a row with a non-finite gradient norm that are more than a scaler finding its scale"

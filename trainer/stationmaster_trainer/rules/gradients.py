@@ -14,7 +14,8 @@ from ._window import Window
 
 @dataclass
 class GradNormSpike(Watcher):
-    """The largest gradient norm of a log window against the running median of such. Huge ones in the first steps are normal."""
+    """The largest gradient norm of a log window against the running median of such. Huge ones in the first steps are
+    normal."""
 
     series: ClassVar[str] = "train/grad_norm"
     known: Known
@@ -39,7 +40,10 @@ class GradNormSpike(Watcher):
         clip = self.known.plan.gradient_clip
         clipped = f"; it was clipped to {clip:g}" if clip else ""
         severity: Severity = "critical" if value / base >= 1000.0 and not clip else "warning"
-        message = f"gradient norm {value:.4g} at step {first}: {value / base:.3g} times its running median {base:.4g}{clipped}"
+        message = (
+            f"gradient norm {value:.4g} at step {first}: {value / base:.3g} times its running median "
+            f"{base:.4g}{clipped}"
+        )
         return Sight(
             first, record.step, value / base, severity, message, {"value": value, "median": base, "ratio": value / base}
         )
@@ -53,9 +57,13 @@ RULES = (
     Rule(
         name="grad_norm_spike",
         severity="warning",
-        meaning="One batch pulls far harder than the others: exploding gradients, a broken sample, or a loss that is nearly unbounded.",
+        meaning=(
+            "One batch pulls far harder than the others: exploding gradients, a broken sample, or a loss "
+            "that is nearly unbounded."
+        ),
         advice=(
-            "Keep gradient clipping on (1.0 is usual); if it repeats, lower the learning rate or lengthen the warm-up, and look at "
+            "Keep gradient clipping on (1.0 is usual); if it repeats, lower the learning rate or lengthen "
+            "the warm-up, and look at "
             "the batch of that step."
         ),
         watch=lambda known: [GradNormSpike(known)],
@@ -63,7 +71,9 @@ RULES = (
             "ratio": Setting(
                 10.0, "times the average; the checklist's number, taken against the running median of 50 points"
             ),
-            "tails": Setting(1.5, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"),
+            "tails": Setting(
+                1.5, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"
+            ),
         },
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -43,25 +44,27 @@ class Divergence(Watcher):
         recent = self.recent
         if len(self.start) < START:
             self.start.append(value)
-        elif len(recent) >= START and not self.away:
-            self.deviation.add(abs(value - recent.median()))
         recent.add(value)
-        if len(recent) < START:
+        if len(recent.ordered) < START:
             return None
         level = recent.median()
-        if self.best is None or level < self.best:
-            self.best, self.since = level, record.step
+        if not self.away:
+            self.deviation.add(abs(value - level))
+        best = self.best
+        if best is None or level < best:
+            self.best, self.since, self.away = level, record.step, False
             return None
-        if len(recent) < recent.size:
+        low = recent.quantile(0.2)
+        if len(recent.ordered) < recent.size or low <= best:
+            self.since, self.away = record.step, False
             return None
-        sight = self.judge(record, recent.quantile(0.2))
-        self.away = sight is not None
-        return sight
+        return self.judge(record, low, best)
 
-    def judge(self, record: Train, low: float) -> Sight | None:
-        best, start = self.best or 0.0, median(self.start)
-        if not diverged(low, best, start, self.deviation.median(), self.known.settings):
-            if low <= best + 2.0 * self.deviation.median():
+    def judge(self, record: Train, low: float, best: float) -> Sight | None:
+        start, deviation = median(self.start), self.deviation.median()
+        self.away = diverged(low, best, start, deviation, self.known.settings)
+        if not self.away:
+            if low <= best + 2.0 * deviation:
                 self.since = record.step
             return None
         level = self.recent.median()
@@ -69,21 +72,16 @@ class Divergence(Watcher):
             f"train loss rose from its best level {best:.4g} to {level:.4g} and has stayed above {low:.4g} "
             f"for most of the last {len(self.recent)} points (start: {start:.4g})"
         )
-        return Sight(
-            self.since,
-            record.step,
-            abs(low / best) if best else 1.0,
-            "critical",
-            message,
-            {"best": best, "level": level, "start": start},
-        )
+        size = abs(low / best) if best else 1.0
+        return Sight(self.since, record.step, size, "critical", message, {"best": best, "level": level, "start": start})
 
     def missing(self) -> str:
         return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
 
 
 def diverged(low: float, best: float, start: float, deviation: float, settings: dict[str, float]) -> bool:
-    """Whether the low end of the recent points is beyond a factor over the best level, beyond the noise, and costs much of what was learnt."""
+    """Whether the low end of the recent points is beyond a factor over the best level, beyond the noise, and costs
+    much of what was learnt."""
     floor = max(FLOOR_SHARE * abs(start), 1e-300) if best > 0.0 else max(0.05 * abs(start), 1e-300)
     if log_ratio(low, best, floor) < math.log(settings["ratio"]):
         return False
@@ -92,7 +90,8 @@ def diverged(low: float, best: float, start: float, deviation: float, settings: 
 
 @dataclass
 class NoLearning(Watcher):
-    """The loss is where it began: no part of the run lies below the start by more than its noise, and the noise is small
+    """The loss is where it began: no part of the run lies below the start by more than its noise, and the noise is
+    small
     enough to have shown it."""
 
     retracts: ClassVar[bool] = True
@@ -105,7 +104,10 @@ class NoLearning(Watcher):
     peak: float = 0.0
     """Highest learning rate so far."""
     rising_at: int = 0
-    """Record at which the learning rate last reached a new height: before it, and shortly after, nothing can be asked of the loss."""
+    """Record at which the learning rate last reached a new height: before it, and shortly after, nothing can be
+    asked of the loss."""
+    next_look: int = 8
+    """Point at which the course is looked at again: rarely in a long run, so that it costs next to nothing."""
     first_step: int = 0
     last_step: int = 0
     sight: Sight | None = None
@@ -123,7 +125,8 @@ class NoLearning(Watcher):
         if len(self.first) < EARLY:
             self.first.append(value)
         self.course.add(value)
-        if self.count % 8 == 0:
+        if self.count >= self.next_look:
+            self.next_look = self.count + max(8, self.count // 16)
             self.sight = None if self.early(record.step) else self.judge()
         return self.sight
 
@@ -145,7 +148,9 @@ class NoLearning(Watcher):
         where = f"{late:.4g} in the second half"
         if stuck is not None:
             where = f"stuck at {late:.4g}, about ln({stuck}): the loss of guessing among {stuck} classes"
-        message = f"train loss has not fallen beyond its noise in {self.count} points: {start:.4g} at the start, {where}"
+        message = (
+            f"train loss has not fallen beyond its noise in {self.count} points: {start:.4g} at the start, {where}"
+        )
         seen = {"start": start, "now": late, "noise": self.course.noise()}
         return Sight(self.first_step, self.last_step, 1.0, "warning", message, seen)
 
@@ -156,8 +161,10 @@ class NoLearning(Watcher):
 def unchanged(first: list[float], course: Course, drop: float) -> bool:
     """Whether the loss has not fallen, and would have shown it.
 
-    The start is taken over 5, 10, 20, … points (a fast fall shows in the few, a slow one in the many) and compared with the
-    three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n each). Not shown:
+    The start is taken over 5, 10, 20, … points (a fast fall shows in the few, a slow one in the many) and compared
+    with the
+    three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n each). Not
+    shown:
     the longest comparison still allows a fall by `drop` of the start within one and a half standard errors.
     """
     start, late = median(first[:START]), course.part(0.5, 1.0)
@@ -194,7 +201,7 @@ def lengths(count: int) -> list[int]:
 
 def deviation(values: list[float]) -> float:
     """Robust standard deviation of the noise about a smooth course, from the differences of neighbours."""
-    steps = [abs(later - earlier) for earlier, later in zip(values, values[1:], strict=False)]
+    steps = [abs(later - earlier) for earlier, later in itertools.pairwise(values)]
     return median(steps) / 0.954 if steps else 0.0
 
 
@@ -217,6 +224,7 @@ class Plateau(Watcher):
     course: Course = field(default_factory=Course)
     start: list[float] = field(default_factory=list)
     count: int = 0
+    next_look: int = 0
     rate: float = 0.0
     peak: float = 0.0
     sight: Sight | None = None
@@ -230,7 +238,8 @@ class Plateau(Watcher):
         if len(self.start) < START:
             self.start.append(value)
         self.course.add(value)
-        if self.count % 16 == 0 and self.count >= self.known.settings["points"]:
+        if self.count >= max(self.next_look, self.known.settings["points"]):
+            self.next_look = self.count + max(16, self.count // 16)
             self.sight = self.judge(record.step)
         return self.sight
 
@@ -253,8 +262,14 @@ RULES = (
     Rule(
         name="divergence",
         severity="critical",
-        meaning="The optimizer has left the region where it was learning: the learning rate is too high for the rest of the run, or the data changed.",
-        advice="Stop, go back to the best checkpoint, and continue with a lower learning rate, more warm-up or harder clipping.",
+        meaning=(
+            "The optimizer has left the region where it was learning: the learning rate is too high for the "
+            "rest of the run, or the data changed."
+        ),
+        advice=(
+            "Stop, go back to the best checkpoint, and continue with a lower learning rate, more warm-up or "
+            "harder clipping."
+        ),
         watch=lambda known: [Divergence(known)],
         settings={
             "ratio": Setting(1.5, "times the best running median that nearly all of the last 10 points exceed"),
@@ -267,15 +282,21 @@ RULES = (
     Rule(
         name="no_learning",
         severity="warning",
-        meaning="Nothing is learnt: a learning rate far too low or too high, frozen or unconnected parameters, labels that do not belong to the inputs, or a loss without a gradient.",
+        meaning=(
+            "Nothing is learnt: a learning rate far too low or too high, frozen or unconnected parameters, "
+            "labels that do not belong to the inputs, or a loss without a gradient."
+        ),
         advice=(
-            "Stop. Try to overfit one batch of 32 samples: if that fails, the fault is in the model, the loss or the labels; if it "
+            "Stop. Try to overfit one batch of 32 samples: if that fails, the fault is in the model, the "
+            "loss or the labels; if it "
             "works, raise the learning rate tenfold or check the data's order and scaling."
         ),
         watch=lambda known: [NoLearning(known)],
         settings={
             "points": Setting(50, "records before the rule says anything while the run goes on"),
-            "drop": Setting(0.1, "share of the starting loss: when a fall by as much cannot be excluded, the rule waits"),
+            "drop": Setting(
+                0.1, "share of the starting loss: when a fall by as much cannot be excluded, the rule waits"
+            ),
             "share": Setting(0.1, "share of the planned steps before the rule says anything"),
         },
     ),
@@ -283,7 +304,10 @@ RULES = (
         name="plateau",
         severity="info",
         meaning="This learning rate has given what it gives; often the model or the data is the limit.",
-        advice="Let the schedule lower the rate, or stop here; if the loss is still too high: a larger model or a higher peak rate.",
+        advice=(
+            "Let the schedule lower the rate, or stop here; if the loss is still too high: a larger model "
+            "or a higher peak rate."
+        ),
         watch=lambda known: [Plateau(known)],
         settings={
             "points": Setting(64, "records before the rule says anything"),

@@ -11,7 +11,8 @@ from ._excursion import GRACE, Excursions
 from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 
 SMALL = 0.01
-"""Share of the starting loss below which a jump is only told as info: nearly fitted losses leap from sample to sample."""
+"""Share of the starting loss below which a jump is only told as info: nearly fitted losses leap from sample to
+sample."""
 
 
 @dataclass
@@ -109,7 +110,10 @@ def spike(
     severity: Severity = "info" if history.small(value, SMALL) else "warning"
     if ratio >= 10.0 and above_start:
         severity = "critical"
-    message = f"{name} {value:.4g} at step {first}: {ratio:.3g} times the running median {base:.4g} of the last {len(history.level)} points"
+    message = (
+        f"{name} {value:.4g} at step {first}: {ratio:.3g} times the running median {base:.4g} of the "
+        f"last {len(history.level)} points"
+    )
     seen = {
         "value": value,
         "median": base,
@@ -132,7 +136,8 @@ RULES = (
         severity="warning",
         meaning="A bad batch, a learning rate at the edge of stability, or a restart without the optimizer's state.",
         advice=(
-            "Wait for the next records: most spikes recover. If it does not, or comes back: look at the batch of that step, lower "
+            "Wait for the next records: most spikes recover. If it does not, or comes back: look at the "
+            "batch of that step, lower "
             "the learning rate, lengthen the warm-up or clip the gradients harder."
         ),
         watch=lambda known: [TrainSpike(known), EvalSpike(known)],
@@ -141,8 +146,14 @@ RULES = (
     Rule(
         name="unstable",
         severity="warning",
-        meaning="Training sits at the edge of stability: each recovery costs steps, and one of the next spikes may not recover.",
-        advice="Review gradient norms, consider lower LR or more warmup; in AdamW a β2 of 0.95 shortens the memory that spikes feed on.",
+        meaning=(
+            "Training sits at the edge of stability: each recovery costs steps, and one of the next spikes "
+            "may not recover."
+        ),
+        advice=(
+            "Review gradient norms, consider lower LR or more warmup; in AdamW a β2 of 0.95 shortens the "
+            "memory that spikes feed on."
+        ),
         watch=lambda known: [Unstable(known)],
         settings={
             "spikes": Setting(4, "separate spikes that make a pattern"),

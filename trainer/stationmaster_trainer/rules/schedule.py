@@ -13,7 +13,8 @@ from ._rule import Known, Rule, Setting, Sight, Watcher
 
 @dataclass
 class NearZero(Watcher):
-    """Follows the rate's peak. With a plan it compares with the planned rate; without, with how long the run goes on after the collapse."""
+    """Follows the rate's peak. With a plan it compares with the planned rate; without, with how long the run goes on
+    after the collapse."""
 
     series: ClassVar[str] = "train/learning_rate"
     known: Known
@@ -53,7 +54,10 @@ class NearZero(Watcher):
             rest = f"{total - record.step} of {total} planned steps remain"
         else:
             rest = f"training has gone on for {self.since} records since"
-        message = f"learning rate {rate:.3g} is {100 * rate / peak if peak else 0:.2g} % of its peak {peak:.3g} since step {self.first_step}, and {rest}"
+        message = (
+            f"learning rate {rate:.3g} is {100 * rate / peak if peak else 0:.2g} % of its peak {peak:.3g} "
+            f"since step {self.first_step}, and {rest}"
+        )
         return Sight(
             self.first_step, record.step, float(self.since), "warning", message, {"learning_rate": rate, "peak": peak}
         )
@@ -96,8 +100,13 @@ RULES = (
     Rule(
         name="learning_rate_near_zero",
         severity="warning",
-        meaning="The schedule is exhausted (or is stepped too often): the remaining steps change the model hardly at all.",
-        advice="End the run here, or plan the schedule for the steps that are really trained; check that the scheduler is stepped once per optimizer step.",
+        meaning=(
+            "The schedule is exhausted (or is stepped too often): the remaining steps change the model hardly at all."
+        ),
+        advice=(
+            "End the run here, or plan the schedule for the steps that are really trained; check that the "
+            "scheduler is stepped once per optimizer step."
+        ),
         watch=lambda known: [NearZero(known)],
         settings={
             "share": Setting(0.01, "share of the peak rate that counts as near zero"),

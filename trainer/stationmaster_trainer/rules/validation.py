@@ -10,9 +10,9 @@ from ..contract import Eval, Train
 from ._rule import Known, Rule, Setting, Sight, Watcher
 from ._window import Window, median
 
-
 SHORT = 12
-"""Validations below which medians of three would hide the best one: then the values count as they are, at the end of the run."""
+"""Validations below which medians of three would hide the best one: then the values count as they are, at the end of
+the run."""
 
 
 @dataclass
@@ -80,14 +80,19 @@ class Overfitting(Watcher):
             return None
         noise = max(self.noise(), sem)
         least = best + max(settings["rise"] * abs(best), settings["noise"] * noise)
-        if min(self.newest[-int(settings["patience"]) :]) <= best + noise or level <= least or train >= self.train_at_best:
+        if (
+            min(self.newest[-int(settings["patience"]) :]) <= best + noise
+            or level <= least
+            or train >= self.train_at_best
+        ):
             return None
         return self.sight(level, best, noise, self.train_at_best, train)
 
     def finish(self) -> Sight | None:
-        """A short run's last word: the newest validations all lie above the lowest, the last one far above and still rising."""
+        """A short run's last word: the newest validations all lie above the lowest, the last one far above and still
+        rising."""
         since = self.count - self.lowest_at
-        if self.lowest is None or self.train_at_lowest is None or not 3 <= since or self.count >= SHORT:
+        if self.lowest is None or self.train_at_lowest is None or not since >= 3 or self.count >= SHORT:
             return None
         tail, noise, train = self.newest[-since:], self.noise(), self.levels[-1]
         far = self.lowest + max(0.05 * abs(self.lowest), self.known.settings["noise"] * noise)
@@ -98,7 +103,8 @@ class Overfitting(Watcher):
     def sight(self, level: float, best: float, noise: float, train_then: float, train: float) -> Sight:
         message = (
             f"validation loss {level:.4g} is {_percent(level, best)} above its best of {best:.4g} around step "
-            f"{self.lowest_step}, {self.count - self.lowest_at} validations ago (its noise: {noise:.2g}), while the train loss "
+            f"{self.lowest_step}, {self.count - self.lowest_at} validations ago (its noise: {noise:.2g}), "
+            "while the train loss "
             f"fell from {train_then:.4g} to {train:.4g}"
         )
         seen = {"best": best, "best_step": float(self.lowest_step), "now": level, "noise": noise, "train": train}
@@ -106,7 +112,8 @@ class Overfitting(Watcher):
         return Sight(self.lowest_step, self.last_step, rise, "warning", message, seen)
 
     def noise(self) -> float:
-        """Standard deviation of one validation about a smooth course: median |second difference| / 0.826 (normal noise)."""
+        """Standard deviation of one validation about a smooth course: median |second difference| / 0.826 (normal
+        noise)."""
         return self.wobble.median() / 0.826 if len(self.wobble) else 0.0
 
     def missing(self) -> str:
@@ -127,7 +134,10 @@ RULES = (
         name="overfitting",
         severity="warning",
         meaning="The model now learns the training samples rather than what they have in common with new ones.",
-        advice="Consider early stopping at the step of the best validation loss, more data, or regularization (weight decay, dropout, augmentation).",
+        advice=(
+            "Consider early stopping at the step of the best validation loss, more data, or regularization "
+            "(weight decay, dropout, augmentation)."
+        ),
         watch=lambda known: [Overfitting(known)],
         settings={
             "rise": Setting(0.01, "relative rise of the smoothed validation loss over its best that is worth a word"),
