@@ -88,7 +88,7 @@ def default_data(facts: ProjectFacts) -> Data:
     for function in facts.functions.get(entry.path, ()):
         if function.name == "build_data":
             return Data("build_data", "build_data", None, f"{entry.path}:{function.line} defines build_data")
-    usable = [item for item in facts.data if not (item.measured and item.measured.problem) and not is_beside(item.path)]
+    usable = [item for item in facts.data if _usable(item)]
     train = next(iter(_ranked(usable, "train")), None)
     if train is not None:
         val, test = _partner(usable, train, "val"), _partner(usable, train, "test")
@@ -105,6 +105,12 @@ def default_data(facts: ProjectFacts) -> Data:
     size = "largest" if taken.bytes else "first"
     why = f"the {size}{_among([item.path for item in unnamed])}" if len(unnamed) > 1 else "the only data in the project"
     return Data(taken.path, _partner(usable, taken, "val"), _partner(usable, taken, "test"), why)
+
+
+def _usable(item: DataCandidate) -> bool:
+    if is_beside(item.path) or (item.measured is not None and item.measured.problem):
+        return False
+    return item.bytes > 0 or item.format == "images"
 
 
 def _file_order(facts: ProjectFacts, path: str) -> tuple[object, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stationmaster_trainer.codec import to_plain
 from stationmaster_trainer.facts import ColumnFacts, FileFacts, Finding
 
 from .answer import clean
@@ -12,19 +13,23 @@ from .project import DataCandidate, ProjectFacts, default_data, default_entry
 from .words import size
 
 _SHOWN = 4
+_LISTED = 20
+"""Entry points, models, data and findings that the facts list; `left_out` counts the rest."""
 _COLUMNS = 12
 """Columns of a table that are listed one by one, beside its target and those with missing cells."""
 
 
 def plain(facts: ProjectFacts) -> dict[str, Any]:
     """The facts for a tool's structured content, under the names that clients rely on."""
-    return {
+    lists = {"entry_points": facts.entry_points, "models": facts.models, "data": facts.data, "findings": facts.findings}
+    found = {
         "project_dir": facts.project_dir,
         "framework": facts.framework.name,
         "framework_why": facts.framework.why,
         "framework_evidence": facts.framework.evidence,
         "entry_points": [
-            {"path": entry.path, "roles": entry.roles, "evidence": entry.evidence} for entry in facts.entry_points
+            {"path": entry.path, "roles": entry.roles, "evidence": entry.evidence[:4]}
+            for entry in facts.entry_points[:_LISTED]
         ],
         "models": [
             {
@@ -34,17 +39,29 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
                 "parameters": [p.name if p.default is None else f"{p.name}={p.default}" for p in model.parameters],
                 "part_of": model.part_of,
             }
-            for model in facts.models
+            for model in facts.models[:_LISTED]
         ],
-        "pretrained": [{"name": name, "evidence": evidence} for name, evidence in facts.pretrained],
-        "data": [_data_facts(item) for item in facts.data],
-        "notebooks": facts.notebooks,
+        "pretrained": [{"name": name, "evidence": evidence} for name, evidence in facts.pretrained[:_LISTED]],
+        "data": [_data_facts(item) for item in facts.data[:_LISTED]],
+        "notebooks": facts.notebooks[:_LISTED],
         "python": _python_facts(facts),
         "hardware": facts.hardware,
-        "findings": facts.findings,
+        "findings": facts.findings[:_LISTED],
+        "left_out": {name: len(items) - _LISTED for name, items in lists.items() if len(items) > _LISTED},
         "default": {"entry": default_entry(facts)._asdict(), "data": default_data(facts)._asdict()},
         "next": next_step(facts),
     }
+    harmless: dict[str, Any] = _harmless(to_plain(found))
+    return harmless
+
+
+def _harmless(value: Any) -> Any:
+    """Plain values with every text of the project cleaned: names of columns and classes may hold anything."""
+    if isinstance(value, str):
+        return clean(value, 4096)
+    if isinstance(value, dict):
+        return {clean(key, 200): _harmless(item) for key, item in value.items()}
+    return [_harmless(item) for item in value] if isinstance(value, list) else value
 
 
 def _data_facts(item: DataCandidate) -> dict[str, Any]:
@@ -222,8 +239,10 @@ def _findings(facts: ProjectFacts) -> list[str]:
 
 
 def _finding(finding: Finding) -> str:
-    advice = f" {finding.advice}" if finding.advice else ""
-    return f"{finding.severity.title()}: {clean(finding.message.rstrip('.') + '.' + advice, 600)}"
+    """One line, but for fenced output that the advice ends with."""
+    advice, mark, fenced = finding.advice.partition("\n[")
+    message = _name(f"{finding.message.rstrip('.')}. {advice}", 600)
+    return f"{finding.severity.title()}: {message}{mark}{clean(fenced, 800)}"
 
 
 def _listed(names: list[str]) -> str:

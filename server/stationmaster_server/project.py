@@ -11,20 +11,17 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import sources
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside
 from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
 from .measuring import measure
-from .modelclass import ModelClass, settle
-from .sources import FunctionFacts, SourceFacts
+from .modelclass import ModelClass
+from .sources import FunctionFacts, SourceFacts, read_all
 
 __all__ = ["Data", "DataCandidate", "Entry", "EntryPoint", "ProjectFacts", "default_data", "default_entry", "inspect"]
 
-MAX_SOURCES = 400
-"""Python files that are parsed, the shallow ones first."""
 MAX_MEASURED = 6
 """Data files that are measured, those that are likely to be trained on first."""
 MAX_MEASURED_BYTES = 500_000_000
@@ -94,7 +91,8 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     Never raises for what lies in the project: what cannot be used is a finding.
     """
     listing = walk(project)
-    files = settle(sources.read(project, path) for path in listing.python[:MAX_SOURCES])
+    files, left_out = read_all(project, listing.python)
+    listing.notes += [left_out] if left_out else []
     framework = detect(files)
     data = _sorted_data(listing.data)
     python, findings = _python(project, setting)
@@ -235,9 +233,6 @@ def _source_findings(
     listing: Listing, files: list[SourceFacts], framework: FrameworkFacts, python: Interpreter | None
 ) -> list[Finding]:
     findings = [_unreadable(file, python) for file in files if file.problem]
-    if len(listing.python) > MAX_SOURCES:
-        left = len(listing.python) - MAX_SOURCES
-        findings.append(Finding("listing", "info", f"{left:,} of {len(listing.python):,} Python files were not read"))
     if framework.name is None:
         beside = f" Of other libraries: {framework.others[0]}." if framework.others else ""
         advice = "Write the model as an nn.Module (or flax nnx.Module) in a Python file."

@@ -6,16 +6,23 @@ The file is never imported. Not covered: names made at run time, and star import
 from __future__ import annotations
 
 import ast
+import re
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import syntax
-from .modelclass import ModelClass, model_kind
-from .syntax import Function, Parameter
+from .modelclass import ModelClass, model_kind, settle
+from .syntax import Function, Parameter, Visit
 
 MAX_BYTES = 1_000_000
+"""Larger files are not parsed; and so much of a project is parsed whatever it holds."""
+MAX_FILES = 1_000
+MAX_SECONDS = 8.0
+"""Parsing runs at some 0.3 to 1 MB a second."""
+_RELATED = re.compile(rb"torch|jax|flax|transformers|keras|lightning|build_model|build_data|\bnn\b|Module")
 FUNCTIONS = ("build_model", "build_data", "loss", "metrics")
 """Functions of the user's file that the adapters call."""
 _TRAINERS = frozenset(
@@ -50,6 +57,7 @@ class SourceFacts:
     """One Python file."""
 
     path: str
+    bytes: int = 0
     imports: tuple[Mark, ...] = ()
     """First import of each module, as its full dotted name; local and type-checking imports left out."""
     models: tuple[ModelClass, ...] = ()
@@ -72,7 +80,23 @@ class SourceFacts:
     """Line of a syntax error."""
 
 
-def read(project: Path, path: str) -> SourceFacts:
+def read_all(project: Path, paths: Iterable[str]) -> tuple[list[SourceFacts], str]:
+    """Reads the files in their order, and says in words what was left out: those beyond `MAX_FILES` or `MAX_SECONDS`.
+
+    Beyond the first `MAX_BYTES` in all, files that name no framework are taken for unrelated.
+    """
+    files: list[SourceFacts] = []
+    paths, size, began = list(paths), 0, time.monotonic()
+    for path in paths[:MAX_FILES]:
+        if time.monotonic() - began > MAX_SECONDS:
+            break
+        files.append(read(project, path, any_content=size < MAX_BYTES))
+        size += files[-1].bytes
+    left = len(paths) - len(files)
+    return settle(files), f"{left:,} of {len(paths):,} Python files were not read" if left else ""
+
+
+def read(project: Path, path: str, *, any_content: bool = True) -> SourceFacts:
     """Reads one file; a syntax error, a huge or unreadable file is its `problem`, never an exception."""
     try:
         size = (project / path).stat().st_size
@@ -81,8 +105,10 @@ def read(project: Path, path: str) -> SourceFacts:
         return SourceFacts(path, problem=f"cannot be read: {error.strerror}")
     if size > MAX_BYTES:
         return SourceFacts(path, problem=f"not read: {size:,} bytes, more than {MAX_BYTES:,}")
+    if not any_content and not _RELATED.search(content):
+        return SourceFacts(path, bytes=size)
     try:
-        return _File(path, _parse(content)).facts()
+        return _File(path, size, _parse(content)).facts()
     except SyntaxError as error:
         return SourceFacts(path, problem=f"syntax error: {error.msg}", line=error.lineno or 0)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -104,18 +130,21 @@ def _parse(content: bytes) -> ast.Module:
 class _File:
     """One parsed file; `facts()` gathers what is in it."""
 
-    def __init__(self, path: str, tree: ast.Module) -> None:
+    def __init__(self, path: str, size: int, tree: ast.Module) -> None:
         self.path = path
+        self.size = size
         self.body = tree.body
-        self.nodes = list(ast.walk(tree))
-        self.names, self.stars = syntax.imported_names(self.nodes)
+        self.visits = syntax.visits(tree.body)
+        self.names, self.stars = syntax.imported_names(self.visits)
+        self.jax = any(name.partition(".")[0] in ("jax", "flax", "optax") for name in self.names.values())
         self.texts = syntax.constants(tree.body)
 
     def facts(self) -> SourceFacts:
-        training = [mark for node in self.nodes for mark in self._training(node)]
+        training = [(visit, mark) for visit in self.visits for mark in self._training(visit.node)]
         main = [statement for statement in self.body if syntax.is_main(statement)]
         return SourceFacts(
             self.path,
+            bytes=self.size,
             imports=_first(self._imports()),
             models=tuple(self._models()),
             functions=tuple(
@@ -124,11 +153,11 @@ class _File:
                 if isinstance(node, Function) and node.name in FUNCTIONS
             ),
             main=main[0].lineno if main else 0,
-            training=_first(training),
-            pretrained=_first(mark for node in self.nodes for mark in self._pretrained(node)),
+            training=_first(mark for _, mark in training),
+            pretrained=_first(mark for visit in self.visits for mark in self._pretrained(visit.node)),
             inline_models=tuple(self._inline_models()),
             built=_first(self._built()),
-            trains_on_import=self._trains_on_import(),
+            trains_on_import=self._trains_on_import(training),
         )
 
     def _dotted(self, node: ast.AST) -> str:
@@ -145,10 +174,7 @@ class _File:
         return ".".join([first or node.id, *reversed(parts)])
 
     def _imports(self) -> Iterator[Mark]:
-        skipped = syntax.type_checking(self.nodes)
-        for node in self.nodes:
-            if id(node) in skipped:
-                continue
+        for node in (visit.node for visit in self.visits if not visit.typing_only):
             if isinstance(node, ast.Import):
                 yield from (Mark(alias.name, node.lineno) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
@@ -172,7 +198,7 @@ class _File:
         return last if last[:1].isupper() and full.partition(".")[0] not in _LIBRARIES else ""
 
     def _built(self) -> Iterator[Mark]:
-        for node in syntax.outside_classes(self.body):
+        for node in (visit.node for visit in self.visits if not visit.in_class):
             if isinstance(node, ast.Call):
                 dotted = self._dotted(node.func)
                 name = dotted.rpartition(".")[2]
@@ -220,7 +246,7 @@ class _File:
             called, on = node.func.attr, self._dotted(node.func.value).rpartition(".")[2].lower()
             if called in ("backward", "apply_gradients", "apply_updates"):
                 yield Mark(f".{called}()", node.lineno)
-            elif called in ("step", "update") and "opt" in on:
+            elif _is_optimizer(on) and (called == "step" or (called == "update" and self.jax)):
                 yield Mark(f"optimizer.{called}()", node.lineno)
             elif called == "fit" and ("trainer" in on or "model" in on):
                 yield Mark(".fit()", node.lineno)
@@ -242,22 +268,24 @@ class _File:
             if isinstance(value, ast.Call) and model_kind(self._dotted(value.func)) in ("pytorch", "nnx", "linen"):
                 yield Mark(f"{self._dotted(value.func)}(…)", statement.lineno)
 
-    def _trains_on_import(self) -> int:
+    def _trains_on_import(self, training: list[tuple[Visit, Mark]]) -> int:
         """Line of the first statement that trains on import, directly or by calling a function of the file."""
-        functions = {node.name: list(ast.walk(node)) for node in self.body if isinstance(node, Function)}
-        training = {name for name, nodes in functions.items() if any(True for n in nodes for _ in self._training(n))}
-        for _ in range(len(functions)):
-            more = {
-                name for name, nodes in functions.items() if name not in training and syntax.calls(nodes) & training
-            }
-            if not more:
-                break
-            training |= more
-        for node in syntax.executed(self.body):
-            marks = [mark for mark in self._training(node) if mark.what not in _GRADIENTS]  # these only wrap a function
-            if marks or syntax.calls([node]) & training:
-                return int(getattr(node, "lineno", 0))
-        return 0
+        starters = {visit.function for visit, _ in training} - {""}
+        calls = [
+            (visit, visit.node.func.id)
+            for visit in self.visits
+            if isinstance(visit.node, ast.Call) and isinstance(visit.node.func, ast.Name)
+        ]
+        while more := {visit.function for visit, name in calls if name in starters} - starters - {""}:
+            starters |= more
+        # jax.grad only wraps a function; what trains is the call of its result.
+        lines = [mark.line for visit, mark in training if visit.executed and mark.what not in _GRADIENTS]
+        lines += [visit.node.lineno for visit, name in calls if visit.executed and name in starters]
+        return min(lines, default=0)
+
+
+def _is_optimizer(name: str) -> bool:
+    return "optimizer" in name or name in ("opt", "optim", "adam", "adamw", "sgd")
 
 
 def _first(marks: Iterable[Mark]) -> tuple[Mark, ...]:

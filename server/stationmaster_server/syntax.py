@@ -18,11 +18,11 @@ class Parameter:
     """Its default as source text, cut at 40 characters; None when it must be given."""
 
 
-def imported_names(nodes: Iterable[ast.AST]) -> tuple[dict[str, str], list[str]]:
+def imported_names(seen: Iterable[Visit]) -> tuple[dict[str, str], list[str]]:
     """Local name → full dotted name, by the imports anywhere in the file; and the modules of star imports."""
     names: dict[str, str] = {}
     stars: list[str] = []
-    for node in nodes:
+    for node in (visit.node for visit in seen):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -78,11 +78,6 @@ def names_in(node: ast.ClassDef) -> set[str]:
     return {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
 
 
-def calls(nodes: Iterable[ast.AST]) -> set[str]:
-    """Bare names that are called."""
-    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-
-
 def is_main(statement: ast.stmt) -> bool:
     """Whether this is `if __name__ == "__main__":`."""
     if not (isinstance(statement, ast.If) and isinstance(statement.test, ast.Compare)):
@@ -91,32 +86,47 @@ def is_main(statement: ast.stmt) -> bool:
     return any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
 
 
-def executed(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Nodes that run when the file is imported: not the bodies of functions and classes, not the main guard."""
-    queue: list[ast.AST] = [node for node in reversed(body) if not is_main(node)]
-    while queue:
-        node = queue.pop()
-        if isinstance(node, (Function, ast.ClassDef, ast.Lambda)):
-            continue
-        yield node
-        queue.extend(reversed(list(ast.iter_child_nodes(node))))
+@dataclass(frozen=True)
+class Visit:
+    """A call, an import or a function, and where it stands."""
+
+    node: ast.Call | ast.Import | ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef
+    function: str
+    """Name of the function at the top of the file that it stands in; empty outside of one."""
+    in_class: bool
+    executed: bool
+    """Whether it runs when the file is imported: in no function, class, lambda or main guard."""
+    typing_only: bool
+    """Whether it stands below `if TYPE_CHECKING:`."""
 
 
-def outside_classes(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Every node but those of class bodies."""
-    queue: list[ast.AST] = list(body)
-    while queue:
-        node = queue.pop()
-        if not isinstance(node, ast.ClassDef):
-            yield node
-            queue.extend(ast.iter_child_nodes(node))
+def visits(body: list[ast.stmt]) -> list[Visit]:
+    """Every call, import and function of a file, in no order, found in one pass that no depth of nesting overflows."""
+    found: list[Visit] = []
+    stack: list[tuple[ast.AST, str, bool, bool, bool]] = [(node, "", False, not is_main(node), False) for node in body]
+    while stack:
+        node, function, in_class, runs, typing_only = stack.pop()
+        if isinstance(node, (ast.Call, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)):
+            found.append(Visit(node, function, in_class, runs, typing_only))
+        if isinstance(node, ast.ClassDef):
+            in_class = True
+        if isinstance(node, Function) and not in_class:
+            function = function or node.name
+        runs = runs and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda))
+        typing_only = typing_only or (isinstance(node, ast.If) and _names_type_checking(node.test))
+        for child in _children(node):
+            stack.append((child, function, in_class, runs, typing_only))
+    return found
 
 
-def type_checking(nodes: Iterable[ast.AST]) -> set[int]:
-    """Identities of the nodes below `if TYPE_CHECKING:`."""
-    guarded = [
-        node
-        for node in nodes
-        if isinstance(node, ast.If) and getattr(node.test, "id", getattr(node.test, "attr", "")) == "TYPE_CHECKING"
-    ]
-    return {id(node) for guard in guarded for statement in guard.body for node in ast.walk(statement)}
+def _children(node: ast.AST) -> Iterator[ast.AST]:
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            yield from (item for item in value if isinstance(item, ast.AST))
+        elif isinstance(value, ast.AST) and not isinstance(value, (ast.expr_context, ast.Constant)):
+            yield value
+
+
+def _names_type_checking(test: ast.expr) -> bool:
+    return getattr(test, "id", getattr(test, "attr", "")) == "TYPE_CHECKING"

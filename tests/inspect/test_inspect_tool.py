@@ -161,8 +161,9 @@ def test_text_of_the_project_cannot_pass_for_the_servers(
     root = write({"model.py": code})
     with open(root / "train.csv", "w", newline="") as file:
         file.write(f'a,"{attack}"\n1,2\n2,3\n')
-    text = text_of(inspect_project(root))
-    assert not {"\x1b", "\u202e"} & set(text)
+    result = inspect_project(root)
+    text = text_of(result)
+    assert not {"\x1b", "\u202e"} & set(text + json.dumps(result.structured_content, ensure_ascii=False))
     assert [line for line in text.splitlines() if line.startswith("Next: ")] == [text.splitlines()[-1]]
     assert "choose_logging" in text.splitlines()[-1]
 
