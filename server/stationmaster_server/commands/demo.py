@@ -95,8 +95,9 @@ def _figures(chat: Chat, outcome: Outcome, launch: float, seconds: float) -> lis
     return [
         f"Time: {duration(seconds)}; server launch to tools/list {launch:.2f} s.",
         f"Peak memory: {memory or 'cannot be told on this system'}.",
-        f"Tokens (characters / 4): tools/list {tokens(listing):,}; texts of the conversation {tokens(chat.read):,}"
-        f" ({len(outcome.polls)} looks at the run included).",
+        f"Tokens (characters / 4): tools/list {tokens(listing):,}; calls {tokens(chat.calls):,}; answers "
+        f"{tokens(chat.texts):,} as text, {tokens(chat.facts):,} as structured content"
+        f" ({outcome.looks} looks at the run, at the pace the tool asks for).",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ class Outcome:
     state: str = ""
     accuracy: float | None = None
     """On the validation split, at the last validation; in [0, 1]."""
-    polls: list[dict[str, Any]] = field(default_factory=list)
-    """The facts of every look at the run."""
+    looks: int = 0
+    """Looks at the run that an assistant would have taken."""
     memory: dict[str, int] = field(default_factory=dict)
     """Peak resident bytes by process."""
 
@@ -105,17 +106,22 @@ async def _gates(speaker: Speaker) -> str:
 
 
 async def _watch(speaker: Speaker, run: str) -> Outcome:
-    """Looks at the run until its state is final; every look is a real `poll_status`."""
-    outcome, since = Outcome(run), ""
-    speaker.transcript.call("poll_status", {"run": run, "wait_seconds": 2, "since": "<the last cursor>"})
+    """Looks at the run until its state is final; every look is a real `poll_status`.
+
+    The live line looks every two seconds. Counted as read are only the looks at the pace that the tool asks for.
+    """
+    outcome, due = Outcome(run), 0.0
+    arguments: dict[str, Any] = {"project_dir": speaker.project, "run": run, "since": "", "wait_seconds": 2}
+    speaker.transcript.call("poll_status", {"run": run, "since": "<the last cursor>", "wait_seconds": 2})
     while outcome.state not in FINAL:
-        reply = await speaker.chat.call(
-            "poll_status", project_dir=speaker.project, run=run, since=since, wait_seconds=2
-        )
+        reply = await speaker.chat.glance("poll_status", **arguments)
         if reply.refused:
             raise RunError(f"poll_status was refused: {reply.text}")
-        since, outcome.state = str(reply.facts["cursor"]), str(reply.facts["state"])
-        outcome.polls.append(reply.facts)
+        arguments["since"], outcome.state = str(reply.facts["cursor"]), str(reply.facts["state"])
+        if time.monotonic() >= due or outcome.state in FINAL:
+            speaker.chat.keep("poll_status", arguments, reply)
+            outcome.looks += 1
+            due = time.monotonic() + (reply.facts.get("next_poll_seconds") or 0)
         speaker.peaks.look(run)
         speaker.transcript.progress(reply.facts)
     speaker.transcript.progress_done()

@@ -19,6 +19,7 @@ class Transcript:
     def __init__(self, out: TextIO) -> None:
         self.out = out
         self.live = out.isatty()
+        self._last = ""
         self.width = max(60, min(shutil.get_terminal_size((120, 24)).columns, 120))
 
     def heading(self, text: str) -> None:
@@ -59,6 +60,9 @@ class Transcript:
             f"ETA {duration(facts.get('eta_seconds'))}",
         ]
         line = f"{'':{WIDTH}}{'  '.join(parts)}"
+        if line == self._last:
+            return
+        self._last = line
         self._write(f"\r\033[K{line}" if self.live else f"{line}\n")
 
     def progress_done(self) -> None:
