@@ -1,12 +1,13 @@
-"""What our loop costs against a bare PyTorch loop on the same model, data, order and optimizer; what a checkpoint stalls.
+"""What our loop costs against a bare PyTorch loop (same model, data, order, optimizer), and what a checkpoint stalls.
 
     python benchmarks/overhead.py [--rounds 5] [--threads 1] [--cases 1ms,20ms,save] [--json]
 
 Each contestant is a fresh process; rounds are interleaved and their order turns. `bare` is forward, backward, clipping
-and a step of AdamW as torch makes it by default; `bare fused` the same with AdamW(fused=True); `ours` is the adapter with
-everything on: records, the non-finite guard, probes, validation and checkpoints. `step` leaves validation and saving out,
-as both loops do them; `whole` has them in, for the bare loops with torch.save. Absolute times drift on shared machines:
-what counts is the ratio within one run. Not covered: the supervisor and the recorder, which are other processes.
+and a step of AdamW as torch makes it by default; `bare fused` the same with AdamW(fused=True); `ours` is the adapter
+with everything on: records, the non-finite guard, probes, validation and checkpoints. `step` leaves validation and
+saving out, as both loops do them; `whole` has them in, for the bare loops with torch.save. Absolute times drift on
+shared machines: what counts is the ratio within one run. Not covered: the supervisor and the recorder, which are other
+processes.
 """
 
 from __future__ import annotations
