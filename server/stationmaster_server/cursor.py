@@ -61,10 +61,15 @@ class Cursor:
         numbers = f"{self.eval_step}:{self.checkpoint_step}:{self.alerts}"
         return f"{self.attempt}:{self.revision}:{self.state}:{numbers}:{''.join(self.open)}"
 
+    def urgent(self, now: Cursor) -> bool:
+        """Whether something happened that must be told at once: another state or attempt, or a change of the alerts."""
+        mine = (self.attempt, self.state, self.alerts, self.open)
+        return mine != (now.attempt, now.state, now.alerts, now.open)
+
     def differs(self, now: Cursor) -> bool:
-        """Whether something worth saying happened since: state, attempt, validation, checkpoint, or an alert."""
-        mine = (self.attempt, self.state, self.eval_step, self.checkpoint_step, self.alerts, self.open)
-        return mine != (now.attempt, now.state, now.eval_step, now.checkpoint_step, now.alerts, now.open)
+        """Whether anything worth saying happened: the urgent, or a validation or checkpoint, as the plan had it."""
+        routine = (self.eval_step, self.checkpoint_step)
+        return self.urgent(now) or routine != (now.eval_step, now.checkpoint_step)
 
 
 def mark(alert: contract.Alert) -> str:

@@ -5,6 +5,7 @@ Text from outside (notes, file names, exceptions) is cleaned, its table and code
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stationmaster_trainer import rundir
+from stationmaster_trainer.contract import Note
 from stationmaster_trainer.errors import FormatError
 
 from . import decisions, progress, report
@@ -63,6 +65,8 @@ def markdown(dossier: Dossier) -> str:
         _validations(dossier),
         _checkpoints(dossier),
         _attempts(dossier),
+        _inside(dossier),
+        _environment(dossier),
         section("Data and other notes", bullets(note.message for note in dossier.tally.notes)),
         _failure(dossier),
         section("Could not be read", bullets(dossier.problems)),
@@ -204,6 +208,38 @@ def _attempts(dossier: Dossier) -> str:
         f"\n\n{count(tally.superseded)} records of steps that were done again are left out." if tally.superseded else ""
     )
     return section("Attempts", table(("attempt", "", "time"), rows) + left_out if rows else "")
+
+
+def _inside(dossier: Dossier) -> str:
+    """Update-to-weight ratio of every layer group at the first and the newest probe."""
+    probes = [probe for probe in dossier.tally.probes if isinstance(probe.facts["update_ratio"], dict)]
+    names = list(dict.fromkeys(name for probe in probes for name in probe.facts["update_ratio"]))[:MAX_ROWS]
+    head = ["layer group", *(f"update / weight at step {count(probe.step)}" for probe in probes)]
+    return section(
+        "Inside the model", table(head, ([name, *(_ratio(probe, name) for probe in probes)] for name in names))
+    )
+
+
+def _ratio(probe: Note, name: str) -> str:
+    value = probe.facts["update_ratio"].get(name)
+    return number(value) if isinstance(value, float) else plain(str(value), 20)
+
+
+def _environment(dossier: Dossier) -> str:
+    """What the newest attempt ran with, from its `environment.json`."""
+    newest = next(reversed(dossier.run.attempts()), None)
+    try:
+        found = json.loads(rundir.read(newest.environment, MAX_CONFIG)) if newest else {}
+    except (OSError, FormatError, ValueError):
+        return ""
+    if not isinstance(found, dict):
+        return ""
+    rows = [("device", dossier.status.device), ("platform", found.get("platform"))]
+    for name in ("python", "packages", "git"):
+        part = found.get(name)
+        told = ", ".join(f"{key} {value}" for key, value in part.items()) if isinstance(part, dict) else part
+        rows.append((name, told))
+    return section("Environment", table(("", ""), [row for row in rows if row[1]]))
 
 
 def _failure(dossier: Dossier) -> str:

@@ -48,6 +48,9 @@ class Tally:
     checkpoints: dict[int, contract.Checkpoint] = field(default_factory=dict)
     """Step → checkpoint, those deleted later left out."""
     notes: list[contract.Note] = field(default_factory=list)
+    """Different ones, at most KEPT_NOTES."""
+    probes: list[contract.Note] = field(default_factory=list)
+    """The first and the newest look into the model: update-to-weight ratio by layer group and the like."""
     started: contract.Started | None = None
     """Of the newest attempt that got so far."""
     failure: contract.Failure | None = None
@@ -113,6 +116,9 @@ class Tally:
         self.checkpoints = {step: one for step, one in self.checkpoints.items() if one.path not in gone}
 
     def _note(self, record: contract.Note) -> None:
+        if "update_ratio" in record.facts:
+            self.probes = [*self.probes[:1], record]
+            return
         known = any(note.message == record.message for note in self.notes)
         if not known and len(self.notes) < KEPT_NOTES:
             self.notes.append(record)

@@ -172,12 +172,11 @@ def timed(desk: Any, act: Callable[[], object], **arguments: Any) -> tuple[float
     "happening",
     [
         lambda run: run.alert() and run.publish(),
-        lambda run: run.checkpoint(310) or run.publish(),
         lambda run: run.end("failed", "exception", message="boom"),
         lambda run: run.publish(state="stopping"),
         lambda run: run.let_go(),
     ],
-    ids=["alert", "checkpoint", "end", "state", "supervisor gone"],
+    ids=["alert", "end", "state", "supervisor gone"],
 )
 def test_a_wait_ends_at_once_when_something_happens(desk: Any, running: Any, happening: Callable[[Any], Any]) -> None:
     seconds, said = timed(desk, lambda: happening(running), wait_seconds=30)
@@ -195,6 +194,32 @@ def test_mere_steps_do_not_end_a_wait(desk: Any, running: Any) -> None:
     seconds, said = timed(desk, go_on, since=cursor, wait_seconds=1.5)
     assert 0.7 < seconds < 5.0
     assert said.facts["step"] == 320
+
+
+def test_validations_and_checkpoints_that_come_fast_are_gathered_into_one_answer(desk: Any, running: Any) -> None:
+    running.publish(eta_seconds=0.5)
+
+    def twice() -> None:
+        for step in (310, 320):
+            running.checkpoint(step)
+            running.publish()
+
+    seconds, said = timed(desk, twice, wait_seconds=30)
+    assert 1.0 < seconds < 6.0
+    assert said.facts["checkpoint"]["step"] == 320
+
+
+def test_a_validation_of_a_while_ago_is_told_without_waiting(desk: Any, running: Any) -> None:
+    cursor = desk.poll().facts["cursor"]
+    running.checkpoint(310)
+    newest = (
+        replace(running.status.eval, time=time.time() - 60),
+        replace(running.status.checkpoint, time=time.time() - 60),
+    )
+    running.publish(eval=newest[0], checkpoint=newest[1])
+    began = time.monotonic()
+    assert "checkpoint-310" in desk.poll(since=cursor, wait_seconds=30).text
+    assert time.monotonic() - began < 2.0
 
 
 def test_what_happened_since_the_cursor_is_told_without_waiting(desk: Any, running: Any) -> None:

@@ -26,6 +26,8 @@ MAX_WAIT = 45.0
 """Seconds that a call may block: clients cut calls at 60."""
 LOOK_SECONDS = 0.2
 """Between two looks while waiting."""
+GATHER_SECONDS = 10.0
+"""A run of seconds validates many times in them: an answer for each would cost the assistant its context."""
 LISTED = 20
 """Runs that are named one by one."""
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -67,17 +69,30 @@ async def _awaited(project: Path, name: str | None, cursor: Cursor | None, secon
     from ..cursor import Cursor
     from ..runs import find_run, view
 
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     found = await to_thread.run_sync(find_run, project, name)
     seen = await to_thread.run_sync(view, found)
     baseline = cursor or Cursor.of(seen.status)
-    while not seen.over and not baseline.differs(Cursor.of(seen.status)):
-        left = deadline - time.monotonic()
+    while not seen.over and not _worth_saying(baseline, seen, time.monotonic() - began):
+        left = seconds - (time.monotonic() - began)
         if left <= 0:
             break
         await sleep(min(LOOK_SECONDS, left))
         seen = await to_thread.run_sync(view, found)
     return seen
+
+
+def _worth_saying(baseline: Cursor, seen: RunView, waited: float) -> bool:
+    """Alerts and states at once; validations and checkpoints are gathered for up to ten seconds."""
+    from .. import progress
+    from ..cursor import Cursor
+
+    status, now = seen.status, Cursor.of(seen.status)
+    if baseline.urgent(now) or not baseline.differs(now):
+        return baseline.urgent(now)
+    newest = max((record.time for record in (status.eval, status.checkpoint) if record is not None), default=0.0)
+    gathering = min(GATHER_SECONDS, progress.next_poll(seen) or 0)
+    return waited >= gathering or time.time() - newest >= gathering
 
 
 def _told(seen: RunView, cursor: Cursor | None, cut: bool) -> CallToolResult:
