@@ -258,17 +258,18 @@ class Builder:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
+    """An empty project."""
     return tmp_path
 
 
 @pytest.fixture
-def build(project: Path) -> Iterator[Callable[..., Builder]]:
+def build(folder: Path) -> Iterator[Callable[..., Builder]]:
     """Makes run folders below the project; locks are let go at the end."""
     made: list[Builder] = []
 
     def make(*args: Any, **options: Any) -> Builder:
-        made.append(Builder(project, *args, **options))
+        made.append(Builder(folder, *args, **options))
         return made[-1]
 
     yield make
@@ -311,5 +312,5 @@ class Desk:
 
 
 @pytest.fixture
-def desk(project: Path) -> Desk:
-    return Desk(project)
+def desk(folder: Path) -> Desk:
+    return Desk(folder)

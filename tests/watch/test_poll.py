@@ -381,7 +381,7 @@ def test_an_unknown_run_lists_the_known_ones(desk: Any, running: Any) -> None:
 
 
 def test_every_run_is_listed_newest_first_and_a_damaged_one_hides_no_other(
-    desk: Any, build: Callable[..., Any], project: Path
+    desk: Any, build: Callable[..., Any], folder: Path
 ) -> None:
     names = ["alpha", "beta", "gamma"]
     for index, name in enumerate(names):
@@ -391,7 +391,7 @@ def test_every_run_is_listed_newest_first_and_a_damaged_one_hides_no_other(
         run.end("succeeded", "completed")
         age = time.time() - 1000 * (3 - index)
         os.utime(run.run.spec, (age, age))
-    (project / "runs" / "beta" / "status.json").write_bytes(b"{")
+    (folder / "runs" / "beta" / "status.json").write_bytes(b"{")
     said = desk("list_runs")
     assert [line.partition(":")[0] for line in said.text.splitlines()] == ["gamma", "beta", "alpha"]
     assert "gamma: succeeded, step 400/400, best validation 0.046 at 400, 16m 40s old" in said.text
