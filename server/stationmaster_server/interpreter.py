@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,8 @@ OLDEST = (3, 10)
 MODULES = ("torch", "transformers", "jax", "flax")
 PROBE_SECONDS = 10.0
 """Deadline of one probe; an interpreter on a slow disk takes a second or two."""
+ALL_SECONDS = 15.0
+"""After this long no further interpreter is probed."""
 _MOST = 12
 _PROBE = """
 import sys
@@ -96,7 +99,10 @@ def find_python(project: Path, setting: str | None = None) -> Interpreter:
     found = list(islice(candidates(project), _MOST))
     notes = [f"{name} has no working interpreter; make it again" for name in broken(project)]
     probed: dict[Candidate, Probe] = {}
+    deadline = time.monotonic() + ALL_SECONDS
     for candidate in found:
+        if time.monotonic() > deadline:
+            break
         probe_result = probe(candidate.path, project)
         if isinstance(probe_result, str):
             notes.append(probe_result)
@@ -111,7 +117,7 @@ def find_python(project: Path, setting: str | None = None) -> Interpreter:
         )
     taken = next((c for c, p in probed.items() if c.bound or _trains(p)), next(iter(probed)))
     if not _trains(probed[taken]):
-        probed |= _look_at(found, probed, project)
+        probed |= _look_at(found, probed, project, deadline)
     return _interpreter(taken, probed, found, notes)
 
 
@@ -187,7 +193,8 @@ def _written(project: Path) -> str | None:
     try:
         settings = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{SETTINGS} is not readable YAML: {error}", "Correct it or delete it.") from None
+        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
+        raise ConfigError(f"{SETTINGS} is not readable YAML in line {line}.", "Correct it or delete it.") from None
     value = settings.get("python") if isinstance(settings, dict) else None
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"{SETTINGS}: python is {value!r}, wanted the path of an interpreter.")
@@ -201,10 +208,17 @@ def _named(path: str, where: str) -> Interpreter:
     return Interpreter(path, f"named by {where}", probed.version, probed.modules, probed.virtual)
 
 
-def _look_at(found: list[Candidate], probed: dict[Candidate, Probe], project: Path) -> dict[Candidate, Probe]:
+def _look_at(
+    found: list[Candidate], probed: dict[Candidate, Probe], project: Path, deadline: float
+) -> dict[Candidate, Probe]:
     """Probes the rest, so that a Python without a framework can be told beside one that has it."""
-    rest = {candidate: probe(candidate.path, project) for candidate in found if candidate not in probed}
-    return {candidate: result for candidate, result in rest.items() if isinstance(result, Probe)}
+    more: dict[Candidate, Probe] = {}
+    for candidate in found:
+        if candidate not in probed and time.monotonic() < deadline:
+            result = probe(candidate.path, project)
+            if isinstance(result, Probe):
+                more[candidate] = result
+    return more
 
 
 def _interpreter(

@@ -5,6 +5,8 @@ Source is read as syntax trees; only the Python that will train is executed, to 
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +30,8 @@ MAX_MEASURED_BYTES = 500_000_000
 """Larger files are listed and measured only when they have been chosen."""
 SECONDS = 25.0
 """Deadline of one measurement: a tool call must end well within a minute."""
+_PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\b")
+"""A shard, as data sets on hubs are named: `train-00000-of-00004.parquet`."""
 ASKED = tuple(
     dict.fromkeys(["numpy", *(name for names in PACKAGES.values() for name in names), "tensorboard", "wandb"])
 )
@@ -121,7 +125,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         environment=environment,
         missing=missing,
         hardware=hardware(project),
-        findings=tuple(findings) + tuple(Finding("listing", "info", note) for note in listing.notes[:10]),
+        findings=(*findings, *_listing_findings(listing)),
     )
 
 
@@ -256,9 +260,19 @@ def _source_findings(
     return findings
 
 
-def _unreadable(file: SourceFacts, python: Interpreter | None) -> Finding:
-    import sys
+def _listing_findings(listing: Listing) -> list[Finding]:
+    findings: list[Finding] = []
+    for note in listing.notes[:10]:
+        link = "is a link that leaves" in note
+        findings.append(Finding("listing", "warning", note, "Copy it.") if link else Finding("listing", "info", note))
+    parts = [item.path for item in listing.data if _PART.search(item.path)]
+    if parts:
+        message = f"{parts[0]} is one of several parts, and a run reads one file"
+        findings.append(Finding("data", "warning", message, "Join the parts into one file."))
+    return findings
 
+
+def _unreadable(file: SourceFacts, python: Interpreter | None) -> Finding:
     where = f"{file.path}:{file.line}" if file.line else file.path
     own = ".".join(map(str, sys.version_info[:2]))
     newer = python is not None and tuple(map(int, python.version.split(".")[:2])) > sys.version_info[:2]

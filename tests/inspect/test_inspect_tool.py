@@ -111,7 +111,7 @@ def test_several_candidates_are_listed_and_the_default_says_why(
     inspect_project: Callable[..., Any], sample: Callable[[str], Path]
 ) -> None:
     result = inspect_project(sample("several_models"))
-    assert "Model: Regressor(width) by default (nets.py:21 class Regressor; also there: nets.py:Classifier)" in text_of(
+    assert "Model: Regressor(width) by default (nets.py:20 class Regressor; also there: nets.py:Classifier)" in text_of(
         result
     )
     models = {model["name"]: model["part_of"] for model in result.structured_content["models"]}

@@ -166,3 +166,9 @@ def test_a_deep_project_is_cut_and_says_so(write: Write) -> None:
 def test_a_saved_model_is_found_as_a_folder(write: Write) -> None:
     root = write({"weights/config.json": "{}", "weights/model.safetensors": "", "a.py": "import transformers\n"})
     assert look(root).pretrained == (("weights", "weights/config.json"),)
+
+
+def test_data_in_several_parts_are_warned_about(write: Write) -> None:
+    facts = look(write({f"data/train-0000{at}-of-00003.parquet": "x" for at in range(3)}))
+    told = [finding.message for finding in facts.findings if finding.check == "data"]
+    assert told == ["data/train-00000-of-00003.parquet is one of several parts, and a run reads one file"]

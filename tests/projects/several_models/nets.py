@@ -1,8 +1,7 @@
 """Three models in one file: one is a part of another one, two stand alone."""
 
-from torch import nn
-
 from blocks import Residual
+from torch import nn
 
 
 class Encoder(nn.Module):
