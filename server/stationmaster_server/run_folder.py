@@ -14,7 +14,7 @@ import stationmaster_trainer
 from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.contract import Spec, Status
 from stationmaster_trainer.errors import RunError
-from stationmaster_trainer.rundir import RunDir
+from stationmaster_trainer.rundir import RUNS, RunDir
 
 BUILDING = ".building"
 """Folder below `runs/` in which a run is put together before it appears under its name."""
@@ -28,9 +28,9 @@ def create_run(spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> RunDi
 
     Raises RunError when the name is taken or not fit for a folder.
     """
-    run = RunDir(Path(spec.run_dir))
-    if not _NAME.fullmatch(run.name):
-        raise RunError(f"run_name {run.name!r} cannot name a folder.", "Use letters, digits, `_`, `-` and `.`.")
+    run, name = RunDir(Path(spec.run_dir)), spec.config.run_name
+    if not _NAME.fullmatch(name) or run.path != Path(spec.project_dir, RUNS, name):
+        raise RunError(f"run_name {name!r} cannot name a folder of runs/.", "Use letters, digits, `_`, `-` and `.`.")
     if os.path.lexists(run.path):
         raise _taken(run)
     building = run.path.parent / BUILDING

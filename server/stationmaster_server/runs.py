@@ -209,7 +209,7 @@ def _make_attempt(attempt: AttemptDir, launch: Launch) -> None:
 
 
 def _launch(attempt: AttemptDir) -> Launch:
-    return codec.loads(Launch, attempt.launch.read_bytes(), str(attempt.launch))
+    return codec.loads(Launch, rundir.read(attempt.launch), str(attempt.launch))
 
 
 def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:

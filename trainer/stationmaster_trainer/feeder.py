@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from . import codec, plugins
+from . import codec, plugins, rundir
 from .contract import Launch, LoggerState, Spec
 from .errors import FormatError, PluginError, StationmasterError
 from .ledger import Entry
@@ -143,4 +143,4 @@ class Feeder:
 
     def _resume_step(self, attempt: int) -> int:
         launch = self._run.attempt(attempt).launch
-        return codec.loads(Launch, launch.read_bytes(), str(launch)).resume_step
+        return codec.loads(Launch, rundir.read(launch), str(launch)).resume_step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,14 @@ class Keeper:
         return self.given_up or "; ".join(bad)
 
     def wait(self, seconds: float) -> None:
-        """Gives the recorder time to write the rest and to end by itself; it goes on alone after that."""
+        """Gives the recorder time to write the rest and to end by itself; it goes on alone after that.
+
+        One that has died just now is started once more: the rest has to be written.
+        """
+        if self._child is not None and self._child.poll() is not None and self._child.returncode != 0:
+            self._child = None
+        if self._child is None and self._argv and not self.given_up:
+            self._start(time.monotonic())
         if self._child is None:
             return
         try:
@@ -80,6 +88,7 @@ class Keeper:
         name, _, value = RECORDER_MARK.partition("=")
         try:
             with self._log.open("ab") as log:
+                os.fchmod(log.fileno(), 0o600)
                 self._child = subprocess.Popen(
                     list(self._argv),
                     stdin=subprocess.DEVNULL,

@@ -35,7 +35,7 @@ class Ledger:
 def load(run: RunDir) -> Ledger:
     """The ledger of a run; empty when it is missing or damaged: everything is then written anew from the streams."""
     try:
-        return codec.loads(Ledger, run.recorder.read_bytes(), "recorder.json")
+        return codec.loads(Ledger, rundir.read(run.recorder), "recorder.json")
     except (OSError, FormatError):
         return Ledger()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from . import codec, ledger, process
+from . import codec, ledger, process, rundir
 from .contract import LoggerState, Spec, Status
 from .errors import FormatError
 from .feeder import Feeder
@@ -53,7 +53,7 @@ def main(attempt_path: str) -> int:
         say("another recorder keeps the files of this run")
         return 3
     _sweep(run)
-    spec = codec.loads(Spec, run.spec.read_bytes(), "spec.json")
+    spec = codec.loads(Spec, rundir.read(run.spec), "spec.json")
     known = {entry.logger.name: entry for entry in ledger.load(run).entries}
     fresh = {name: Entry(LoggerState(name, "")) for name in chosen(spec)}
     feeders = [Feeder(run, spec, given.number, known.get(name, entry), say) for name, entry in fresh.items()]
@@ -130,7 +130,7 @@ def _over(run: RunDir, attempt: AttemptDir) -> Callable[[], bool]:
 def _worker(run: RunDir, attempt: AttemptDir) -> bool | None:
     """Whether this attempt's worker lives; None when the status does not say."""
     try:
-        status = codec.loads(Status, run.status.read_bytes(), "status.json")
+        status = codec.loads(Status, rundir.read(run.status), "status.json")
     except (OSError, FormatError):
         return None
     if status.attempt != attempt.number or status.worker is None:

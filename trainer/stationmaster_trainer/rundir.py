@@ -13,6 +13,8 @@ from .errors import FormatError
 
 RUNS = "runs"
 """Folder of all runs, below the project."""
+MAX_BYTES = 4 << 20
+"""Bytes of the largest file that `read` takes unless told otherwise: specs, statuses, orders, cursors."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class RunDir:
         return [AttemptDir(self.path / "attempts" / name) for name in names]
 
 
-def read(path: Path, most: int, *, tail: bool = False) -> bytes:
+def read(path: Path, most: int = MAX_BYTES, *, tail: bool = False) -> bytes:
     """A plain file's content of at most `most` bytes, or with `tail` its last `most` bytes. Never waits for a FIFO.
 
     Raises OSError for what cannot be opened, FormatError for what is no plain file, or longer without `tail`.

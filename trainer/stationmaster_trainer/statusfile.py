@@ -76,6 +76,6 @@ class StatusFile:
 def _revision(run: RunDir) -> int:
     """Where an earlier attempt stopped counting; 0 when its status cannot be read."""
     try:
-        return codec.loads(Status, run.status.read_bytes(), "status.json").revision
+        return codec.loads(Status, rundir.read(run.status), "status.json").revision
     except (OSError, FormatError):
         return 0

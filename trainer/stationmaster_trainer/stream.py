@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import codec
+from . import codec, rundir
 from .contract import Launch, Record
 from .errors import FormatError
 from .rundir import AttemptDir, RunDir
@@ -143,7 +143,7 @@ class Follower:
 
 def _resume_step(attempt: AttemptDir) -> int:
     try:
-        return codec.loads(Launch, attempt.launch.read_bytes(), str(attempt.launch)).resume_step
+        return codec.loads(Launch, rundir.read(attempt.launch), str(attempt.launch)).resume_step
     except (OSError, FormatError):
         return 1 << 62  # unknown: better a step twice than one lost
 

@@ -300,8 +300,8 @@ def main(attempt_path: str) -> int:
         say("this attempt was begun before")
         return 4
     process.become_subreaper()
-    spec = codec.loads(Spec, run.spec.read_bytes(), "spec.json")
-    launch = codec.loads(Launch, attempt.launch.read_bytes(), f"{attempt.launch}")
+    spec = codec.loads(Spec, rundir.read(run.spec), "spec.json")
+    launch = codec.loads(Launch, rundir.read(attempt.launch), f"{attempt.launch}")
     Supervisor(home, run, attempt, spec, launch).run()
     return 0
 

@@ -24,8 +24,8 @@ EXIT_FAILED = 1
 def main(attempt_path: str) -> int:
     """Trains one attempt and returns the exit code. A `SystemExit` of the user's code passes through: no success."""
     attempt = AttemptDir(Path(attempt_path).absolute())
-    spec = codec.loads(Spec, RunDir(attempt.path.parent.parent).spec.read_bytes(), "spec.json")
-    launch = codec.loads(Launch, attempt.launch.read_bytes(), "launch.json")
+    spec = codec.loads(Spec, rundir.read(RunDir(attempt.path.parent.parent).spec), "spec.json")
+    launch = codec.loads(Launch, rundir.read(attempt.launch), "launch.json")
     stacks = os.open(attempt.stacks, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     reporter = Reporter(attempt, spec)
