@@ -10,7 +10,7 @@ from typing import Any
 from stationmaster_trainer import codec, plugins, stream
 from stationmaster_trainer.contract import Finished, Record, RulePlan, Spec
 from stationmaster_trainer.errors import FormatError
-from stationmaster_trainer.judge import Judge
+from stationmaster_trainer.judge import Judge, plan_for
 from stationmaster_trainer.readers._reading import Reading
 from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.verdict import Account, Verdict, verdict
@@ -44,18 +44,7 @@ def diagnose(path: Path, mapping: dict[str, str] | None = None) -> dict[str, Any
 
 def rule_plan(spec: Spec) -> RulePlan:
     """What the rules may know of a run from its confirmed configuration."""
-    config, facts = spec.config, spec.facts
-    return RulePlan(
-        total_steps=config.total_steps,
-        warmup_steps=config.warmup_steps,
-        lr_schedule=config.lr_schedule,
-        peak_learning_rate=config.learning_rate,
-        min_lr_ratio=config.min_lr_ratio,
-        steps_per_epoch=facts.steps_per_epoch,
-        classes=len(facts.classes) or None,
-        has_validation=facts.val_samples > 0,
-        gradient_clip=config.gradient_clip,
-    )
+    return plan_for(spec)
 
 
 def _run(run: RunDir) -> tuple[Reading, RulePlan]:

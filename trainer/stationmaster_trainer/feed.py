@@ -32,6 +32,8 @@ class Batch:
     targets: Any
     """None when the data have no targets."""
     samples: int
+    weight: int
+    """Share of the batch in its optimizer step, relative to the step's other batches: samples, or tokens that count."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,8 @@ class Plan:
 class Feed:
     """Reads each step's rows; with `ahead` one step ahead on a thread, for data that are decoded when read."""
 
-    def __init__(
-        self, rows: Rows, plan: Plan, convert: Callable[[Any, Any], tuple[Any, Any]], ahead: bool = False
-    ) -> None:
-        """`convert` turns a batch of the data set into the framework's arrays, on the reading thread."""
+    def __init__(self, rows: Rows, plan: Plan, convert: Callable[[Any, Any, int], Batch], ahead: bool = False) -> None:
+        """`convert` makes a batch of the data set's inputs, targets and their number, on the reading thread."""
         self.plan = plan
         self._rows = rows
         self._convert = convert
@@ -111,5 +111,4 @@ class Feed:
         return Group(tuple(self._batch(part) for part in parts), len(indices), indices)
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        inputs, targets = self._convert(*self._rows.batch(indices))
-        return Batch(inputs, targets, len(indices))
+        return self._convert(*self._rows.batch(indices), len(indices))

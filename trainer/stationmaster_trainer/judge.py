@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import codec, plugins
-from .contract import Alert, Eval, Finished, Note, Record, RulePlan, Train
+from .contract import Alert, Eval, Finished, Note, Record, RulePlan, Spec, Train
 from .errors import ConfigError
 from .rules._rule import GRAVITY, Known, Rule, Sight, Watcher, pack, unpack
 
@@ -44,6 +44,24 @@ class Seat:
 def all_rules() -> list[Rule]:
     """Every rule of every file in `rules/`, in a fixed order."""
     return [rule for name in plugins.known("rules") for rule in plugins.find("rules", name).RULES]
+
+
+def plan_for(spec: Spec) -> RulePlan:
+    """What the rules may know of a run from its confirmed configuration; thresholds stand in `extra.rules`."""
+    config, facts = spec.config, spec.facts
+    settings = config.extra.get("rules")
+    return RulePlan(
+        total_steps=config.total_steps,
+        warmup_steps=config.warmup_steps,
+        lr_schedule=config.lr_schedule,
+        peak_learning_rate=config.learning_rate,
+        min_lr_ratio=config.min_lr_ratio,
+        steps_per_epoch=facts.steps_per_epoch,
+        classes=len(facts.classes) or None,
+        has_validation=facts.val_samples > 0,
+        gradient_clip=config.gradient_clip,
+        settings=dict(settings) if isinstance(settings, dict) else {},
+    )
 
 
 def resolve(rules: Iterable[Rule], settings: dict[str, Any]) -> dict[str, dict[str, float]]:

@@ -146,7 +146,7 @@ class Loop:
         facts = self._trainee.probe(group.batches, rate)
         if step == 1:
             facts["initial_loss"] = facts.get("loss")
-        self._reporter.note("what the curves do not show", step, **facts)
+        self._reporter.note("updates and gradients by layer, and parameters that stay as they are", step, **facts)
 
     def _after(self, step: int) -> str | None:
         """Validation, checkpoint and end, where they are due after `step`; the reason when it was the last one."""

@@ -18,6 +18,8 @@ from ..errors import ModelError
 from ..user_model import takes_predictions
 
 UserLoss = Callable[..., Any]
+IGNORED = -100
+"""Target token that counts for nothing (padding), as in torch's cross entropy."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Objective:
                 "Define loss(model, batch) in the model file: batch is (inputs, targets), the result a scalar tensor.",
             )
 
+    def weight(self, targets: Any, samples: int) -> int:
+        """What a batch weighs beside the others of its step: its samples; for tokens, those that count. `targets`: array."""
+        if self._user_loss is None and self.task == "language_modeling" and targets is not None:
+            return int((targets != IGNORED).sum())
+        return samples
+
     @property
     def expected_initial_loss(self) -> float | None:
         """Loss of a model that knows nothing: ln(classes) or ln(vocabulary); None where there is no such number."""
@@ -65,9 +73,8 @@ class Objective:
         """Loss and output; a second forward pass only when the user's loss hides the output and metrics want it."""
         if self._user_loss is None:
             output = output_of(model(inputs))
-            each = self._reduced(output, targets, "none")
-            per_sample = each.reshape(each.shape[0], -1).float().mean(1)
-            return Scored(self._reduced(output, targets, "mean"), per_sample, output)
+            per_sample = self._reduced(output, targets, "none").float()
+            return Scored(per_sample.mean(), per_sample, output)
         mean = self._user_mean(model, inputs, targets)
         return Scored(mean, None, output_of(model(inputs)) if want_output else None)
 
@@ -87,6 +94,7 @@ class Objective:
         return loss.reshape(())
 
     def _reduced(self, output: Tensor, targets: Any, reduction: str) -> Tensor:
+        """The mean loss (`mean`, 0-dimensional) or the loss of each sample (`none`, (B,))."""
         if targets is None:
             way_out = "Name the target column, or define loss(model, batch)."
             raise ModelError(f"the data have no targets for {self.task}.", way_out)
@@ -113,14 +121,18 @@ class Objective:
                 wanted = f"{tuple(targets.shape)}, as the targets have it"
                 raise _wrong_shape(output, wanted, "out_features", self._outputs)
             output = output.reshape(targets.shape)
-        return F.mse_loss(output, targets, reduction=reduction)
+        loss = F.mse_loss(output, targets, reduction=reduction)
+        return loss if reduction == "mean" else loss.reshape(len(targets), -1).mean(1)
 
     def _next_token(self, output: Tensor, targets: Tensor, reduction: str) -> Tensor:
         if output.dim() != 3 or output.shape[:2] != targets.shape or output.shape[2] < self._outputs:
             wanted = f"{(*targets.shape, self._outputs)}: logits over the vocabulary for each token"
             raise _wrong_shape(output, wanted, "vocab_size", self._outputs)
-        loss = F.cross_entropy(output.flatten(0, 1), targets.flatten(), reduction=reduction)
-        return loss if reduction == "mean" else loss.reshape(targets.shape)
+        if reduction == "mean":
+            total = F.cross_entropy(output.flatten(0, 1), targets.flatten(), reduction="sum")
+            return total / (targets != IGNORED).sum().clamp(min=1)
+        each = F.cross_entropy(output.flatten(0, 1), targets.flatten(), reduction="none").reshape(targets.shape)
+        return each.sum(1) / (targets != IGNORED).sum(1).clamp(min=1)
 
 
 def output_of(output: Any) -> Tensor:

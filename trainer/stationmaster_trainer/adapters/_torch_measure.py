@@ -115,7 +115,7 @@ class _Trial:
 
     def _batch(self, number: int) -> Batch:
         indices = order.batch_indices(self._seed, number, self._size, len(self._data))
-        return Batch(*self._trainee.convert(*self._data.batch(indices)), len(indices))
+        return self._trainee.convert(*self._data.batch(indices), len(indices))
 
     def _short_batch(self) -> None:
         """The last batch of an epoch, with an optimizer step of rate 0 that changes nothing."""
@@ -138,7 +138,7 @@ class _Trial:
         batch = first
         if val is not None:
             indices = np.arange(min(self._size, len(val)))
-            batch = Batch(*self._trainee.convert(*val.batch(indices)), len(indices))
+            batch = self._trainee.convert(*val.batch(indices), len(indices))
         with torch.no_grad():
             tally = self._built.tally()
             self._built.model.eval()

@@ -140,9 +140,10 @@ class TorchTrainee:
         rng: dict[str, Any] = state["rng"]
         return rng
 
-    def convert(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+    def convert(self, inputs: Any, targets: Any, samples: int) -> Batch:
         """Arrays of a data set as tensors on the device; the copy does not wait."""
-        return self._tensor(inputs), None if targets is None else self._tensor(targets)
+        weight = self.objective.weight(targets, samples)
+        return Batch(self._tensor(inputs), None if targets is None else self._tensor(targets), samples, weight)
 
     def _tensor(self, array: Any) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -164,13 +165,13 @@ class TorchTrainee:
     def _gradients_of_mean(self, batches: Sequence[Batch]) -> Tensor:
         for parameter in self._parameters:
             parameter.grad = None
-        total = sum(batch.samples for batch in batches)
+        total = sum(batch.weight for batch in batches)
         loss: Tensor | None = None
         for batch in batches:
             with self._autocast:
                 part = self.objective.mean(self.model, batch.inputs, batch.targets)
-            if batch.samples != total:
-                part = part * (batch.samples / total)
+            if batch.weight != total:
+                part = part * (batch.weight / total)
             (part * self._scale.value if self._scale else part).backward()
             loss = part.detach() if loss is None else loss + part.detach()
         assert loss is not None
@@ -230,9 +231,9 @@ class TorchTrainee:
 
     def _scored(self, span: range) -> tuple[Any, Any, int]:
         assert self._val is not None
-        inputs, targets = self.convert(*self._val.batch(np.arange(span.start, span.stop)))
+        batch = self.convert(*self._val.batch(np.arange(span.start, span.stop)), len(span))
         with self._autocast:
-            return self.objective.score(self.model, inputs, targets), targets, len(span)
+            return self.objective.score(self.model, batch.inputs, batch.targets), batch.targets, len(span)
 
     def ends_in_softmax(self, batch: Batch) -> bool:
         """Whether the model gives probabilities where the loss wants logits."""

@@ -242,9 +242,11 @@ class Converter:
             return None, loss
         if loss is None and eval_loss is None and not self.gaps:
             other = self.columns.get("eval_loss")
-            if column in row and row[column] is None and other not in row:
+            empty = column is not None and column in row and row[column] is None
+            other_empty = other is not None and other in row and row[other] is None
+            if empty and other not in row:
                 return math.nan, None
-            if other in row and row[other] is None and column not in row:
+            if other_empty and column not in row:
                 return None, math.nan
         return loss, eval_loss
 

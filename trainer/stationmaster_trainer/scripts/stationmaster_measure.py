@@ -1,6 +1,5 @@
 """Answers one request: `python stationmaster_measure.py REQUEST.json ANSWER.json`, run by any Python, however old."""
 
-import json
 import os
 import signal
 import sys
@@ -34,6 +33,8 @@ def load(folder):
 
 def refuse(answer):
     """The answer of a Python that is too old to import the package."""
+    import json
+
     version = ".".join(str(part) for part in sys.version_info[:3])
     message = f"{sys.executable} is Python {version}; training needs 3.10 or newer."
     way_out = "Make a newer environment in the project."
