@@ -143,11 +143,11 @@ def too_old(version: str) -> bool:
 
 
 def install_command(python: str, packages: tuple[str, ...], probed: Probe | None = None) -> str:
-    """The command that installs packages where `python` finds them; a Python outside any environment gets a new one."""
+    """The command that installs packages where `python` finds them; a Python outside any environment makes one."""
     names = " ".join(packages)
     probed = probed or _probe_or_none(python, ("pip",))
     if probed is not None and not probed.virtual and not _is_conda(python):
-        return f"python3 -m venv .venv && .venv/bin/python -m pip install {names}"
+        return f"{_quoted(python)} -m venv .venv && .venv/bin/python -m pip install {names}"
     if probed is not None and "pip" not in probed.modules and shutil.which("uv"):
         return f"uv pip install --python {_quoted(python)} {names}"
     ensure = probed is not None and "pip" not in probed.modules

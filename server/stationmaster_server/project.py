@@ -230,7 +230,7 @@ def _missing_finding(framework: FrameworkFacts, missing: tuple[str, ...], python
     ]
     if able:
         message += f"; {able[0].path} ({able[0].why}) has {', '.join(able[0].frameworks or ())}"
-    return [Finding("packages", "error", message, f"Run: {install_command(python.path, missing)}")]
+    return [Finding("packages", "error", message, f"Run in the project: {install_command(python.path, missing)}")]
 
 
 def _source_findings(

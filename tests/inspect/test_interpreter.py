@@ -177,4 +177,4 @@ def test_the_install_command_fits_the_interpreter(empty_venv: Path, write: Write
     )
     assert install_command(sys.executable, ("torch",)) == f"{sys.executable} -m pip install torch"
     base = os.path.realpath(sys.executable)
-    assert install_command(base, ("torch",)) == "python3 -m venv .venv && .venv/bin/python -m pip install torch"
+    assert install_command(base, ("torch",)) == f"{base} -m venv .venv && .venv/bin/python -m pip install torch"
