@@ -203,8 +203,8 @@ def test_the_step_that_waits_for_nothing_does_what_the_waiting_one_does(project:
         if step == 4:
             inputs[3, 2] = math.inf
         parts = (
-            Batch(inputs[:10], torch.randint(0, 3, (10,)), 10),
-            Batch(inputs[10:], torch.randint(0, 3, (6,)), 6),
+            Batch(inputs[:10], torch.randint(0, 3, (10,)), 10, 10),
+            Batch(inputs[10:], torch.randint(0, 3, (6,)), 6, 6),
         )
         for one in (now, later):
             one.step(parts, 0.05 * step)
@@ -234,7 +234,7 @@ def test_an_overflow_of_the_loss_scale_halves_it_and_is_no_non_finite_gradient(p
         loss_scale=2.0**68,
     )
     before = trainee.model.weight.clone()  # type: ignore[union-attr,operator]
-    batch = Batch(8.0 * torch.randn(16, 6), torch.randint(0, 3, (16,)), 16)
+    batch = Batch(8.0 * torch.randn(16, 6), torch.randint(0, 3, (16,)), 16, 16)
     trainee.step((batch,), 0.01)
     assert torch.equal(trainee.model.weight, before)  # type: ignore[arg-type]
     for _ in range(9):
@@ -243,6 +243,39 @@ def test_an_overflow_of_the_loss_scale_halves_it_and_is_no_non_finite_gradient(p
     assert results[0].skipped and results[0].grad_norm is None and math.isfinite(results[0].loss)
     assert not results[-1].skipped and results[-1].grad_norm is not None
     assert not torch.equal(trainee.model.weight, before)  # type: ignore[arg-type]
+
+
+def test_padding_counts_for_nothing_in_the_weights_of_accumulated_batches(project: Project) -> None:
+    """Rows of 2, 6, 0 and 8 tokens that count, in batches of one row: the mean is over the 16 tokens."""
+    project.model(
+        """
+        import numpy
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self, vocab_size):
+                super().__init__()
+                self.embed = nn.Embedding(vocab_size, vocab_size)
+
+            def forward(self, tokens):
+                return self.embed(tokens)
+
+        def build_data(split):
+            tokens = numpy.random.default_rng(0).integers(0, 5, (4, 8))
+            targets = numpy.roll(tokens, -1, axis=1)
+            for row, length in enumerate((2, 6, 0, 8)):
+                targets[row, length:] = -100
+            return tokens, targets
+        """
+    )
+    known = {"train_data": "build_data", "val_data": "build_data", "task": "language_modeling", "total_steps": 1}
+    losses = []
+    for batch_size, accumulation in ((4, 1), (1, 4), (3, 2)):
+        project.train_here(**known, batch_size=batch_size, gradient_accumulation=accumulation)
+        (record,) = project.records(Train)
+        losses.append((record.loss, record.grad_norm))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_the_first_steps_note_tells_what_no_curve_shows(project: Project) -> None:

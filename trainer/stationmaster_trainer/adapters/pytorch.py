@@ -64,11 +64,6 @@ def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
     return _torch_build.read(config, project_dir).data
 
 
-def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
-    """The data as a run reads them: seeded first, and with the model file's `build_data` where it is asked for."""
-    return _torch_build.read(config, project_dir).data
-
-
 def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     """Builds the model with the data's sizes and feeds it: see `_torch_measure`."""
     return _torch_measure.measure(config, project_dir)
