@@ -1,7 +1,6 @@
 """Answers one request: `python stationmaster_measure.py REQUEST.json ANSWER.json`, run by any Python, however old."""
 
 import os
-import signal
 import sys
 
 
@@ -46,9 +45,11 @@ if __name__ == "__main__":
     if sys.version_info < (3, 10):  # noqa: UP036
         refuse(sys.argv[2])
         sys.exit(0)
-    if os.environ.get("STATIONMASTER_DEADLINE", "").isdigit():
-        signal.alarm(int(os.environ["STATIONMASTER_DEADLINE"]))  # the server that asked may be gone by then
     prepare()
+    import signal
+
     from stationmaster_trainer import measure
 
+    if os.environ.get("STATIONMASTER_DEADLINE", "").isdigit():
+        signal.alarm(int(os.environ["STATIONMASTER_DEADLINE"]))  # the server that asked may be gone by then
     sys.exit(measure.main(sys.argv[1], sys.argv[2]))
