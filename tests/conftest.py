@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +55,20 @@ class Chat:
 
     def raw(self, tool: str, arguments: dict[str, Any]) -> Reply:
         """One call, the arguments as they are."""
-        result = self.portal.call(self.client.call_tool, tool, arguments)
+        reply: Reply = self.portal.call(self._call, tool, arguments)
+        return reply
+
+    def soon(self, tool: str, /, **arguments: Any) -> Future[Reply]:
+        """A call that goes on while the test does; `.result()` waits for the reply."""
+        future: Future[Reply] = self.portal.start_task_soon(
+            self._call, tool, {"project_dir": str(self.project), **arguments}
+        )
+        return future
+
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> Reply:
+        result = await self.client.call_tool(tool, arguments)
         text = "\n".join(part.text for part in result.content if part.type == "text")
         return Reply(text, result.structured_content or {}, bool(result.is_error))
-
-    def together(self, calls: list[tuple[str, dict[str, Any]]]) -> list[Reply]:
-        """Several calls at once, their replies in order."""
-        futures = [
-            self.portal.start_task_soon(self.client.call_tool, tool, {"project_dir": str(self.project), **arguments})
-            for tool, arguments in calls
-        ]
-        results = [future.result() for future in futures]
-        return [Reply(r.content[0].text, r.structured_content or {}, bool(r.is_error)) for r in results]
 
     def tools(self) -> list[Any]:
         """What the server lists."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
@@ -39,20 +42,32 @@ class Stationmaster(MCPServer[Any]):
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError as error:
-            if isinstance(error.__cause__, StationmasterError):
-                return refusal(error.__cause__)
-            raise
+            return refusal(_named(name, error.__cause__))
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
                 return wrong_arguments(name, error.__cause__, known)
             raise
 
     async def list_tools(self) -> list[ListedTool]:
-        """The tools with the schema bytes that help a model: no generated titles, no output schema."""
-        return [
-            tool.model_copy(update={"input_schema": _without_titles(tool.input_schema), "output_schema": None})
-            for tool in await super().list_tools()
-        ]
+        """The tools with the bytes that help a model: no generated titles, no output schema, no indentation."""
+        return [tool.model_copy(update=_lean(tool)) for tool in await super().list_tools()]
+
+
+def _named(tool: str, cause: BaseException | None) -> StationmasterError:
+    """An anticipated error as it is; the system's by what it says; a defect of ours by its type and place."""
+    if isinstance(cause, StationmasterError):
+        return cause
+    if isinstance(cause, OSError) and cause.strerror:
+        place = f" ({cause.filename})" if cause.filename else ""
+        return StationmasterError(f"{tool}: {cause.strerror}{place}.", "Check permissions and the free space.")
+    frames = traceback.extract_tb(cause.__traceback__) if cause is not None else []
+    own = [frame for frame in frames if "stationmaster" in frame.filename]
+    place = f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
+    print("".join(traceback.format_exception(cause)) if cause else tool, file=sys.stderr)
+    return StationmasterError(
+        f"{tool} failed by a defect of stationmaster: {type(cause).__name__}{place}.",
+        "The server's error log has the details.",
+    )
 
 
 def build_server(roots: Roots) -> Stationmaster:
@@ -63,6 +78,11 @@ def build_server(roots: Roots) -> Stationmaster:
     for module in modules():
         module.register(server, roots)
     return server
+
+
+def _lean(tool: ListedTool) -> dict[str, Any]:
+    schema = _without_titles(tool.input_schema)
+    return {"description": " ".join((tool.description or "").split()), "input_schema": schema, "output_schema": None}
 
 
 def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ DATA_KEYS = (
     "scale_inputs", "sequence_length", "extra",
 )  # fmt: skip
 """Keys of the configuration that decide what the data is."""
-MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "dropout", "device", "precision", "batch_size")
+MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "device", "precision", "batch_size")
 """Keys that decide what the measured model is."""
 SECONDS = 50.0
 """A tool call must end within a minute; both measurements of one call share this."""

@@ -46,7 +46,10 @@ def subject(project: Path, given: Mapping[str, Any]) -> Subject:
     framework = str(given.get("framework") or facts.framework.name or "pytorch")
     _known_framework(framework, facts.framework.why)
     if not model_path:
-        raise ModelError(f"{found.why}.", "Write the model in a Python file of the project, or set model_path.")
+        unread = "".join(f"; {finding.message}" for finding in facts.findings if finding.check == "source")
+        raise ModelError(
+            f"{found.why}{unread[:600]}.", "Write the model in a Python file of the project, or set model_path."
+        )
     if not train_data:
         raise DataError(f"{data.why}.", "Name the training data: train_data.")
     model_path = checked_model(project, model_path)
