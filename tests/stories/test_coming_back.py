@@ -19,7 +19,7 @@ RECOMMENDATIONS = (
 
 def trains(facts: dict[str, Any]) -> bool:
     """Whether the first step is done."""
-    return facts["state"] == "running" and facts["step"] > 0
+    return bool(facts["state"] == "running" and facts["step"] > 0)
 
 
 def test_a_run_outlives_the_kill_of_its_server_and_a_new_server_tells_its_end(
