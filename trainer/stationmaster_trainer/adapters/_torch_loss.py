@@ -51,7 +51,7 @@ class Objective:
             )
 
     def weight(self, targets: Any, samples: int) -> int:
-        """What a batch weighs beside the others of its step: samples, or the tokens of the array `targets` that count."""
+        """What a batch weighs beside the others of its step: samples, or the tokens in `targets` (array) that count."""
         if self._user_loss is None and self.task == "language_modeling" and targets is not None:
             return int((targets != IGNORED).sum())
         return samples

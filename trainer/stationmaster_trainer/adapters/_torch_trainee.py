@@ -96,7 +96,10 @@ class TorchTrainee:
         loss = self.backward(batches)
         probe = Probe(self._named, float(self._scale.value) if self._scale else 1.0)
         self._update(loss, learning_rate)
-        return {"loss": float(loss), "expected_loss": self.objective.expected_initial_loss, **probe.facts()}
+        value, facts = float(loss), probe.facts()
+        if not all(map(math.isfinite, (value, *facts["grad_norm"].values()))):
+            facts = {}  # an update that was left out says nothing about the layers
+        return {"loss": value, "expected_loss": self.objective.expected_initial_loss, **facts}
 
     def drain(self) -> list[StepResult]:
         """Results since the last call; on a device the one place that waits for it."""
