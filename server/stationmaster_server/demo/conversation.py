@@ -81,6 +81,7 @@ async def _gates(speaker: Speaker) -> str:
     out.person("Train the digit model in this folder.")
     await speaker.expect("inspect_project")
     out.heading("Gate 1: logging")
+    out.assistant("A digit classifier in PyTorch, and labelled digits. I start the training right away.")
     refused = await speaker.do("start_run", digest="none yet")
     _promised(refused.refused and refused.text.startswith(LOGGING_SENTENCE), "start_run without logging", refused)
     out.assistant(f"{LOGGING_SENTENCE}\n{LOGGING_CHOICES}")
