@@ -10,9 +10,9 @@ from ..contract import Alert, Eval, Train
 from ._excursion import GRACE, Excursions
 from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 
-SMALL = 0.01
-"""Share of the starting loss below which a jump is only told as info: nearly fitted losses leap from sample to
-sample."""
+SMALL_SHARE, SMALL = 0.05, 0.1
+"""Below this share of the starting loss, and below so many nats, a jump is only told as info: nearly fitted losses leap
+from sample to sample."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class EvalSpike(Watcher):
         history, settings = self.history, self.known.settings
         residual = history.residual(value)
         sight = None
-        if residual > 0.0 and history.jumped(value, residual, settings["ratio"], settings["tails"]):
+        if residual > 0.0 and history.jumped(value, residual, settings["validation_ratio"], settings["tails"]):
             sight = spike(history, "validation loss", value, residual, record.step, record.step, ())
         history.add(value, residual, settings["tails"])
         return sight
@@ -107,7 +107,7 @@ def spike(
     base = history.level.median()
     ratio = value / base if base > 0.0 else math.exp(min(residual, 700.0))
     above_start = bool(history.start) and value > max(history.start)
-    severity: Severity = "info" if history.small(value, SMALL) else "warning"
+    severity: Severity = "info" if value < SMALL and history.small(value, SMALL_SHARE) else "warning"
     if ratio >= 10.0 and above_start:
         severity = "critical"
     message = (
@@ -127,6 +127,7 @@ SPIKE_SETTINGS = {
     "ratio": Setting(
         2.0, "times the moving average; the checklist's number, taken against the running median of 20 points"
     ),
+    "validation_ratio": Setting(4.0, "the same for the validation loss, which doubles now and then in sound runs"),
     "tails": Setting(1.5, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"),
 }
 
