@@ -304,3 +304,42 @@ def test_a_regression_never_broadcasts(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match=r"output has shape \(32, 2\), wanted \(32,\)"):
         project.train_here(task="regression")
+
+
+def test_images_are_decoded_ahead_in_the_same_order_and_a_resume_changes_nothing(tmp_path: Path) -> None:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    project = Project(tmp_path / "project")
+    digits = load_digits()
+    for at, (image, label) in enumerate(zip(digits.images[:300], digits.target, strict=False)):
+        folder = project.path / "images" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15).astype(np.uint8)).save(folder / f"{at}.png")
+    project.model(
+        """
+        from torch import nn
+
+        class Net(nn.Module):
+            def __init__(self, in_channels, image_size, num_classes):
+                super().__init__()
+                side = image_size - 2
+                self.layers = nn.Sequential(
+                    nn.Conv2d(in_channels, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * side * side, num_classes)
+                )
+
+            def forward(self, x):
+                return self.layers(x)
+        """
+    )
+    settings: dict[str, Any] = {"train_data": "images", "lr_schedule": "constant", "batch_size": 24, "total_steps": 40}
+    project.train_here(**settings)
+    whole = [(record.loss, record.worst_samples) for record in project.records(Train)]
+    assert last_eval(project).metrics["accuracy"] > 0.6
+    import shutil
+
+    shutil.rmtree(project.checkpoints)
+    project.train_here(**{**settings, "total_steps": 10})
+    project.train_here(resume=True, **settings)
+    resumed = [(record.loss, record.worst_samples) for record in project.records(Train)]
+    assert resumed == whole[10:]
