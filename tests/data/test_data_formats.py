@@ -168,7 +168,7 @@ def test_semicolons_and_decimal_commas_are_recognised_and_said(files: Files) -> 
 
 
 def test_a_byte_order_mark_blank_lines_and_quotes_are_no_trouble(files: Files) -> None:
-    content = '\ufeff"a","b, c",label\n\n1,"2",x\n\n3,4,"y"\n5,6,x\n'
+    content = '\ufeff"a","b, c",label\n\n1,"2",x\n   \n3,4,"y"\n5,6,x\n'
     data = files.load(files.write("odd.csv", content), scale_inputs=False)
     assert everything(data.train)[0].tolist() == [[1, 2], [3, 4], [5, 6]]
 
@@ -179,7 +179,7 @@ def test_a_class_called_none_or_na_is_a_class(files: Files) -> None:
 
 
 def test_the_columns_that_pandas_names_by_counting_are_a_header(files: Files) -> None:
-    name = files.write("n.csv", "0,1,2,label\n5,6,7,a\n8,9,1,b\n1,2,3,a\n")
+    name = files.write("n.csv", "0,1,2,label\n0,1,7,a\n8,9,2,b\n1,2,3,a\n")
     assert files.load(name).input_shape == (3,)
 
 

@@ -180,3 +180,12 @@ def test_the_model_is_measured_by_its_adapter(files: Files) -> None:
     assert (answer.model.parameters, answer.model.output_shape) == (6, (8, 2))
     unknown = ask(files, "model", config={**config, "framework": "caffe"})
     assert unknown.error == "PluginError" and "pytorch" in unknown.way_out
+
+
+def test_a_python_that_is_too_old_gets_an_answer_all_the_same(files: Files) -> None:
+    """The script is told that it runs in Python 3.8; nothing of the package is imported then."""
+    code = "import runpy, sys; sys.version_info = (3, 8, 18); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    command = [sys.executable, "-c", code, str(SCRIPT), "unread.json", str(files.path / "answer.json")]
+    subprocess.run(command, check=True, timeout=60)
+    answer = codec.loads(Answer, (files.path / "answer.json").read_bytes())
+    assert answer.error == "PluginError" and "is Python 3.8.18; training needs 3.10 or newer" in answer.message

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .columns import parse_number
+from .columns import Column, parse_number
 from .errors import DataError
 from .frames import from_frame
 from .packages import need
@@ -42,6 +44,7 @@ def read(path: Path, name: str, format: str) -> Table:
             ) from None
     table = from_frame(frame, name, notes=_csv_notes(name, separator, decimal, format))
     _refuse_short_rows(path, table, separator, len(header))
+    _refuse_data_as_header(table, header)
     return table
 
 
@@ -54,32 +57,66 @@ def _csv_notes(name: str, separator: str, decimal: str, format: str) -> tuple[st
 
 def _header(path: Path, name: str, separator: str) -> tuple[str, list[str]]:
     """Separator and column names from the first line that is not blank. Raises DataError for what is no header."""
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file, _readable(name):
         line = next((line for line in itertools.islice(file, 1000) if line.strip()), "")
         if not line:
             raise DataError(f"{name} is empty.", "Name a file that holds data.")
         separator = separator or max(",;\t|", key=line.count)
         file.seek(0)
         header = next(row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if any(row))
+    if _looks_like_data(header):
+        raise _no_header(name, header)
     twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise DataError(
             f"{name} has the column {twice[0]!r} {header.count(twice[0])} times.",
             "Give every column a name of its own.",
         )
-    if _looks_like_data(header):
-        raise DataError(
-            f"the first line of {name} looks like data, not like column names: {listed(header, 5)}.",
-            "Add a first line with the names of the columns.",
-        )
     return separator, header
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise DataError(f"{name} cannot be read as a table: {error}.", "Correct its first lines.") from None
+
+
+def _refuse_data_as_header(table: Table, header: list[str]) -> None:
+    """Names that also stand as cells below themselves are the first row of a file without a header."""
+    counting = _counting(_numbers(header))
+    found = [name for name in header if name in table.columns and _holds(table.columns[name], name, counting)]
+    if len(found) * 2 >= len(header):
+        raise _no_header(table.name, header)
+
+
+def _holds(column: Column, name: str, counting: bool) -> bool:
+    if column.kind == "text":
+        return name in column.levels
+    number = parse_number(name)
+    return column.kind == "number" and not counting and bool((column.values == number).any())
+
+
+def _no_header(name: str, header: list[str]) -> DataError:
+    return DataError(
+        f"the first line of {name} looks like data, not like column names: {listed(header, 5)}.",
+        "Add a first line with the names of the columns.",
+    )
 
 
 def _looks_like_data(header: list[str]) -> bool:
     """Mostly numbers, and not just the counting names 0, 1, 2, … that pandas writes."""
-    numbers = [number for number in (parse_number(cell) for cell in header) if number == number]
-    counting = all(b - a == 1 for a, b in itertools.pairwise(numbers))
-    return len(numbers) * 2 >= len(header) and len(numbers) > 0 and not (counting and len(numbers) > 1)
+    numbers = _numbers(header)
+    return len(numbers) * 2 >= len(header) and len(numbers) > 0 and not _counting(numbers)
+
+
+def _numbers(header: list[str]) -> list[float]:
+    return [number for number in (parse_number(cell) for cell in header) if number == number]
+
+
+def _counting(numbers: list[float]) -> bool:
+    return len(numbers) > 1 and all(b - a == 1 for a, b in itertools.pairwise(numbers))
 
 
 def _decimal_comma(path: Path) -> bool:
@@ -94,10 +131,10 @@ def _refuse_short_rows(path: Path, table: Table, separator: str, fields: int) ->
     suspects = np.flatnonzero(last.missing())
     if fields < 2 or not len(suspects):
         return
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file, contextlib.suppress(csv.Error):
         rows = (row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row)
         for position, row in enumerate(itertools.islice(rows, 1, int(suspects[-1]) + 2)):
-            if len(row) < fields:
+            if len(row) < fields and (len(row) > 1 or row[0].strip()):
                 raise DataError(
                     f"row {position + 1} of {table.name} has {len(row)} fields, the header names {fields}.",
                     "Correct that row: a cell without a value still needs its separator.",

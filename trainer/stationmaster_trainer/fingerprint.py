@@ -25,7 +25,10 @@ def _files(path: Path) -> list[tuple[str, Path]]:
     """A file alone stands without its name: renaming it changes nothing."""
     if not path.is_dir():
         return [("", path)]
-    found = [Path(root) / name for root, _, names in os.walk(path) for name in names]
+    found = []
+    for root, folders, names in os.walk(path):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # a file viewer leaves such things
+        found += [Path(root) / name for name in names if not name.startswith(".")]
     return sorted((file.relative_to(path).as_posix(), file) for file in found if file.is_file())
 
 

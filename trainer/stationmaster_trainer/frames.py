@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 
 from .columns import Column, from_array, from_codes, unusable
+from .errors import DataError
 from .packages import need
 from .table import Table
 
 
 def from_frame(frame: Any, name: str, rows: np.ndarray | None = None, notes: tuple[str, ...] = ()) -> Table:
     """A Table from a pandas DataFrame; `rows` are its row numbers, else they count from 1."""
+    labels = [str(label) for label in frame.columns]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise DataError(f"{name} has the column {twice[0]!r} more than once.", "Give every column a name of its own.")
     columns = {str(label): from_series(str(label), frame[label]) for label in frame.columns}
     return Table(name, columns, np.arange(1, len(frame) + 1) if rows is None else rows, notes)
 

@@ -14,7 +14,9 @@ from .table import Table, listed
 def notes(whole: Table, train: Table, chosen: roles.Roles, fitted: Preprocessing) -> tuple[str, ...]:
     """What was done with the columns, one sentence each."""
     said = list(whole.notes)
-    said += [f"column {name!r} is no input: {reason}" for name, reason in list(chosen.left_out.items())[:20]]
+    reasons = [f"{name!r} ({reason})" for name, reason in chosen.left_out.items()]
+    if reasons:
+        said.append(f"no inputs: {', '.join(reasons[:10])}{', …' if len(reasons) > 10 else ''}")
     constant = [name for name, form in chosen.used.items() if form == "number" and _constant(train.columns[name])]
     if constant:
         said.append(f"constant in the training part, kept: {listed(constant, 10)}")

@@ -17,6 +17,7 @@ from .facts import Finding
 from .preprocessing import Preprocessing, TargetSpec
 from .table import listed
 
+Made = ArrayDataset | LazyDataset
 LOOKED_AT = 20_000
 """Samples of a lazy dataset whose target is looked at to count the classes."""
 _FORMS = (
@@ -24,7 +25,7 @@ _FORMS = (
 )
 
 
-def load(settings: DataSettings, build_data: Callable[[str], Any], val_file: Data | None = None) -> Data:
+def load(settings: DataSettings, build_data: Callable[[str], Any]) -> Data:
     """Data from the user's function. Its own exceptions pass through. Raises DataError for what cannot be used."""
     train = wrap(build_data("train"), "train")
     if train is None:
@@ -61,12 +62,12 @@ def load(settings: DataSettings, build_data: Callable[[str], Any], val_file: Dat
     )
 
 
-def wrap(found: Any, part: str) -> Dataset | None:
+def wrap(found: Any, part: str) -> Made | None:
     """What build_data returned as a Dataset, None for None."""
     if found is None:
         return None
     if isinstance(found, Mapping):
-        dataset: Dataset = _from_arrays(*_pick(found), part)
+        dataset: Made = _from_arrays(*_pick(found), part)
     elif isinstance(found, (tuple, list)) and len(found) == 2 and all(hasattr(item, "__len__") for item in found):
         dataset = _from_arrays(found[0], found[1], part)
     elif hasattr(found, "__getitem__") and hasattr(found, "__len__"):
@@ -78,7 +79,7 @@ def wrap(found: Any, part: str) -> Dataset | None:
     return dataset
 
 
-def _validation(settings: DataSettings, train: Dataset, build_data: Callable[[str], Any]) -> Any:
+def _validation(settings: DataSettings, train: Made, build_data: Callable[[str], Any]) -> Any:
     """(validation or (train, validation), method in words, findings)."""
     if settings.val_data == SPLIT:
         return _divided(settings, train)
@@ -100,7 +101,7 @@ def _call(build_data: Callable[[str], Any]) -> Any:
         return build_data("validation")
 
 
-def _divided(settings: DataSettings, train: Dataset) -> Any:
+def _divided(settings: DataSettings, train: Made) -> Any:
     targets = known_targets(train)
     whole = targets is not None and targets.ndim == 1 and targets.dtype.kind in "iub"
     parts = split.divide(
@@ -111,11 +112,10 @@ def _divided(settings: DataSettings, train: Dataset) -> Any:
     return (_subset(train, parts.train), _subset(train, parts.val)), method, ()
 
 
-def _subset(dataset: Dataset, positions: np.ndarray) -> Dataset:
+def _subset(dataset: Made, positions: np.ndarray) -> Made:
     if isinstance(dataset, ArrayDataset):
         targets = None if dataset.targets is None else dataset.targets[positions]
         return ArrayDataset(dataset.inputs[positions], targets, dataset.rows[positions])
-    assert isinstance(dataset, LazyDataset)
     get = dataset.get
     targets = None if dataset.targets is None else dataset.targets[positions]
     return LazyDataset(len(positions), lambda index: get(int(positions[index])), dataset.rows[positions], targets)
