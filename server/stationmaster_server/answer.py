@@ -46,8 +46,12 @@ def unknown_arguments(tool: str, unknown: list[str], known: list[str]) -> CallTo
 
 def clean(text: str, limit: int = MAX_UNTRUSTED) -> str:
     """Foreign text made harmless to show: control, ANSI, bidirectional and zero-width characters out, length capped."""
-    kept = "".join(char for char in text if char in "\n\t" or unicodedata.category(char)[0] != "C")
+    kept = text if text.isprintable() else "".join(filter(_harmless, text))
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def _harmless(char: str) -> bool:
+    return char in "\n\t" or unicodedata.category(char)[0] != "C"
 
 
 def plain(text: str, limit: int) -> str:

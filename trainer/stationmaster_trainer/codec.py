@@ -94,7 +94,7 @@ def _converter(hint: Any) -> Converter:
     if dataclasses.is_dataclass(hint):
         return _dataclass_converter(typing.cast(type, hint))
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
+    if _is_union(hint):
         inner = [_converter(arg) for arg in args if arg is not type(None)]
         return lambda value, where: None if value is None else _first(inner, value, where)
     if origin is typing.Literal:
@@ -166,7 +166,7 @@ def _dict_converter(item: Converter) -> Converter:
 
 def _dataclass_converter(cls: type) -> Converter:
     hints = typing.get_type_hints(cls)
-    fields = [(f.name, _converter(hints[f.name]), _required(f)) for f in dataclasses.fields(cls)]
+    fields = [(f.name, _converter(hints[f.name]), _required(f), _ready(hints[f.name])) for f in dataclasses.fields(cls)]
 
     def convert(value: Any, where: str) -> Any:
         if not isinstance(value, dict):
@@ -177,14 +177,27 @@ def _dataclass_converter(cls: type) -> Converter:
                 f"{where} has format {version}, this program reads up to {contract.FORMAT}", "Update stationmaster."
             )
         found: dict[str, Any] = {}
-        for name, item, required in fields:
-            if name in value:
-                found[name] = item(value[name], f"{where}: {name}")
+        for name, item, required, ready in fields:
+            part = value.get(name, dataclasses.MISSING)
+            if type(part) is ready:  # nearly every field of a record: no call, no words for its place
+                found[name] = part
+            elif part is not dataclasses.MISSING:
+                found[name] = item(part, f"{where}: {name}")
             elif required:
                 raise FormatError(f"{where}: the field {name!r} is missing")
         return cls(**found)
 
     return convert
+
+
+def _ready(hint: Any) -> type | None:
+    """The JSON type that needs no conversion for this hint: `float` for float and float | None."""
+    args = [arg for arg in typing.get_args(hint) if arg is not type(None)] if _is_union(hint) else [hint]
+    return args[0] if len(args) == 1 and args[0] in (float, int, str, bool) else None
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

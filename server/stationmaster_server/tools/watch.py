@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anyio import sleep, to_thread
@@ -47,11 +46,11 @@ def _poll_status(server: Stationmaster, roots: Roots) -> None:
         """Returns step, loss, rate, throughput, ETA, alerts and checkpoint of a run (default: the newest), only what is
         new after the cursor since, and when to look again. Waits up to wait_seconds (at most 45) for something new."""
         from ..cursor import Cursor
+        from ..runs import find_run, view
 
-        project = roots.project(project_dir)
-        cursor = Cursor.parse(since)
-        seconds = _checked(wait_seconds)
-        seen = await _awaited(project, run, cursor, seconds)
+        cursor, seconds = Cursor.parse(since), _checked(wait_seconds)
+        first = await to_thread.run_sync(lambda: view(find_run(roots.project(project_dir), run)))
+        seen = await _awaited(first, cursor, seconds)
         return await to_thread.run_sync(_told, seen, cursor, wait_seconds > MAX_WAIT)
 
 
@@ -61,24 +60,22 @@ def _checked(wait_seconds: float) -> float:
     return min(wait_seconds, MAX_WAIT)
 
 
-async def _awaited(project: Path, name: str | None, cursor: Cursor | None, seconds: float) -> RunView:
+async def _awaited(seen: RunView, cursor: Cursor | None, seconds: float) -> RunView:
     """The view once something happened that the cursor (or the first look) had not seen, at the end, or at time.
 
     Only the short looks take a thread, so that many waiting calls hold up neither each other nor the server's end.
     """
     from ..cursor import Cursor
-    from ..runs import find_run, view
+    from ..views import view
 
     began = time.monotonic()
-    found = await to_thread.run_sync(find_run, project, name)
-    seen = await to_thread.run_sync(view, found)
     baseline = cursor or Cursor.of(seen.status)
     while not seen.over and not _worth_saying(baseline, seen, time.monotonic() - began):
         left = seconds - (time.monotonic() - began)
         if left <= 0:
             break
         await sleep(min(LOOK_SECONDS, left))
-        seen = await to_thread.run_sync(view, found)
+        seen = await to_thread.run_sync(view, seen.run)
     return seen
 
 
