@@ -114,15 +114,15 @@ def status(name: str, records: int, alerts: list[Alert]) -> Status:
     )
 
 
-def looks(server: Stationmaster, project: Path, name: str, count: int) -> list[float]:
-    """Milliseconds of each of `count` calls."""
+def looks(server: Stationmaster, project: Path, name: str, count: int) -> list[tuple[float, float]]:
+    """Wall and processor milliseconds of each of `count` calls."""
 
-    async def call() -> list[float]:
+    async def call() -> list[tuple[float, float]]:
         taken = []
         for _ in range(count):
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             await server.call_tool("poll_status", {"project_dir": str(project), "run": name})
-            taken.append(1000 * (time.perf_counter() - began))
+            taken.append((1000 * (time.perf_counter() - began), 1000 * (time.process_time() - cpu)))
         return taken
 
     return anyio.run(call)
@@ -149,18 +149,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         watch.register(server, Roots((project,)))
         report.register(server, Roots((project,)))
         looks(server, project, "short", 20)
-        taken: dict[str, list[float]] = {"short": [], "long": []}
+        taken: dict[str, list[tuple[float, float]]] = {"short": [], "long": []}
         for _ in range(10):
             for name, found in taken.items():
                 found += looks(server, project, name, max(1, arguments.looks // 10))
         seconds = summary_seconds(server, project, "report")
         size = (project / "runs/long/attempts/001/stream.jsonl").stat().st_size
-    medians = {name: statistics.median(found) for name, found in taken.items()}
+    medians = {name: statistics.median(wall for wall, _ in found) for name, found in taken.items()}
     return {
         "steps": {"short": arguments.short, "long": arguments.long},
         "long_stream_bytes": size,
         "median_ms": medians,
-        "p95_ms": {name: statistics.quantiles(found, n=20)[-1] for name, found in taken.items()},
+        "p95_ms": {name: statistics.quantiles([wall for wall, _ in found], n=20)[-1] for name, found in taken.items()},
+        "median_cpu_ms": {name: statistics.median(cpu for _, cpu in found) for name, found in taken.items()},
         "ratio": medians["long"] / medians["short"],
         "summarize": {"records": arguments.report, "seconds": seconds},
         "python": platform.python_version(),
@@ -181,7 +182,8 @@ def main() -> None:
         print(json.dumps(found))
         return
     for name, steps in found["steps"].items():
-        print(f"{steps:>12,} steps: median {found['median_ms'][name]:.2f} ms, p95 {found['p95_ms'][name]:.2f} ms")
+        wall, cpu = found["median_ms"][name], found["median_cpu_ms"][name]
+        print(f"{steps:>12,} steps: median {wall:.2f} ms, p95 {found['p95_ms'][name]:.2f} ms, processor {cpu:.2f} ms")
     print(f"long over short: {found['ratio']:.2f} (stream of {found['long_stream_bytes'] / 1e9:.1f} GB)")
     told = found["summarize"]
     print(f"summarize of {told['records']:,} records: {told['seconds']:.1f} s")
