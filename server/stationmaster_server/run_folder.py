@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -34,7 +35,6 @@ def create_run(spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> RunDi
     if os.path.lexists(run.path):
         raise _taken(run)
     building = run.path.parent / BUILDING
-    building.mkdir(mode=0o700, parents=True, exist_ok=True)
     _sweep(building)
     draft = RunDir(building / f"{run.name}.{secrets.token_hex(6)}")
     try:
@@ -47,11 +47,13 @@ def create_run(spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> RunDi
         why = error.strerror or str(error)
         raise RunError(f"the run folder {run.path} cannot be made: {why}.", "Check space and rights.") from None
     rundir.sync_folder(run.path.parent)
+    with contextlib.suppress(OSError):  # another run is being made there
+        building.rmdir()
     return run
 
 
 def _fill(draft: RunDir, spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> None:
-    draft.path.mkdir(mode=0o700)
+    draft.path.mkdir(mode=0o700, parents=True)
     (draft.path / "attempts").mkdir(mode=0o700)
     rundir.create(draft.config, config_yaml.encode())
     rundir.create(draft.spec, codec.dumps(spec, indent=1).encode())
@@ -68,7 +70,7 @@ def _copy_trainer(lib: Path) -> None:
     package = Path(stationmaster_trainer.__file__).parent
     lib.mkdir(mode=0o700)
     target = lib / package.name
-    shutil.copytree(package, target, ignore=shutil.ignore_patterns("scripts"))
+    shutil.copytree(package, target, ignore=shutil.ignore_patterns("scripts", "*.pyc.*"))
     for script in (package / "scripts").glob("*.py"):
         shutil.copy2(script, lib / script.name)
     for folder, _, names in os.walk(lib):
@@ -90,7 +92,7 @@ def _sync(path: str) -> None:
 
 
 def _sweep(building: Path) -> None:
-    for entry in os.scandir(building):
+    for entry in os.scandir(building) if building.is_dir() else ():
         try:
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(entry.path, ignore_errors=True)

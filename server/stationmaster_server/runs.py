@@ -202,9 +202,7 @@ def _make_attempt(attempt: AttemptDir, launch: Launch) -> None:
         shutil.rmtree(draft.path, ignore_errors=True)
         if not attempt.path.is_dir():
             raise
-        if (
-            not begun(attempt) and _launch(attempt).resume_from != launch.resume_from
-        ):  # never begun: the new order counts
+        if not begun(attempt) and _launch(attempt).resume_from != launch.resume_from:  # the newer order counts
             rundir.replace(attempt.launch, codec.dumps(launch, indent=1).encode())
 
 
@@ -217,7 +215,7 @@ def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         seen = view(run)
-        if seen.status.attempt >= attempt.number and seen.state != "queued" and seen.status.revision > 0:
+        if seen.state != "queued" and (begun(attempt) or seen.over):
             return True
         time.sleep(_POLL)
     return False

@@ -74,10 +74,9 @@ def view(run: RunDir) -> RunView:
     status = _read(run.status, problems)
     newest = next(reversed(run.attempts()), None)
     if newest is None or (not begun(newest) and not alive):
-        number = newest.number if newest else 0
-        status = _fresh(run, number, "created and not started yet")
+        status = _queued(run, newest.number if newest else 0, status)
     elif status is None or status.attempt != newest.number:
-        status = _from_stream(run, newest, "starting" if alive else DERIVED)
+        status = _from_stream(run, newest, "starting" if alive else DERIVED, status.revision if status else 0)
         if not alive:
             status = _derived(newest, status)
     elif not alive and status.state not in FINAL:
@@ -145,13 +144,25 @@ def _ended(status: Status, ending: Ending, when: float) -> Status:
     )
 
 
-def _fresh(run: RunDir, attempt: int, message: str) -> Status:
-    return Status(run.name, attempt, "queued", 0, time.time(), _created(run), message=message)
+def _queued(run: RunDir, attempt: int, earlier: Status | None) -> Status:
+    """Nothing has been started yet, or nothing since the end of an earlier attempt, whose numbers still stand."""
+    status = earlier or Status(run.name, attempt, "queued", 0, time.time(), _created(run))
+    return replace(
+        status,
+        attempt=attempt,
+        state="queued",
+        cause=None,
+        message="Created and not started yet.",
+        way_out="",
+        where="",
+        ended=None,
+        worker=None,
+    )
 
 
-def _from_stream(run: RunDir, attempt: AttemptDir, state: str) -> Status:
+def _from_stream(run: RunDir, attempt: AttemptDir, state: str, revision: int) -> Status:
     """A status made from what else is there, when the file itself is damaged or of an earlier attempt."""
-    status = Status(run.name, attempt.number, state, 0, time.time(), _created(run))
+    status = Status(run.name, attempt.number, state, revision, time.time(), _created(run))
     try:
         status = replace(status, total_steps=read_spec(run).config.total_steps)
     except (FormatError, OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 
@@ -29,7 +28,7 @@ class StatusFile:
         """Replaces the file; False when that failed, which is said once. The caller tries again later."""
         data = codec.dumps(status, indent=1).encode("utf-8", "replace")
         try:
-            self._replace(data)
+            rundir.replace(self._run.status, data)
         except OSError as error:
             if str(error) != self._complained:
                 self._complained = str(error)
@@ -40,21 +39,11 @@ class StatusFile:
         return True
 
     def release(self) -> None:
-        """Gives the reserve back."""
+        """Gives the reserve back. Only once the worker is gone: it would fill the room at once."""
         try:
             os.unlink(self._run.reserve)
         except OSError:
             pass
-
-    def _replace(self, data: bytes) -> None:
-        try:
-            rundir.replace(self._run.status, data)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) or not self._run.reserve.exists():
-                raise
-            self._say("no space left on the device: the reserve is given back")
-            self.release()
-            rundir.replace(self._run.status, data)
 
     def _fill_reserve(self) -> None:
         try:

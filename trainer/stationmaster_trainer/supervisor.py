@@ -224,6 +224,7 @@ class Supervisor:
         if self._gone or _inode(self._home) != self._inode:
             return
         ended = time.time()
+        self._file.release()
         try:
             rundir.create(self._attempt.final, codec.dumps(self._status(ended), indent=1).encode("utf-8", "replace"))
         except OSError as error:
@@ -233,7 +234,6 @@ class Supervisor:
         deadline = time.monotonic() + DISK_FULL_SECONDS
         while not self._write_status(ended) and time.monotonic() < deadline and _inode(self._home) == self._inode:
             time.sleep(1.0)
-        self._file.release()
 
     def _move(self, to: str, message: str = "") -> None:
         if to != self._state:

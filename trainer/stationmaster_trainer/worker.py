@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -38,7 +39,7 @@ def main(attempt_path: str) -> int:
         reporter.close()
         return code
     except OSError as error:  # the log itself cannot be written any more
-        traceback.print_exc()
+        _print_traceback()
         return EXIT_DISK_FULL if failure.cause_of(error) == "disk_full" else EXIT_FAILED
 
 
@@ -51,7 +52,7 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
         reporter.close()
         raise
     except BaseException as error:
-        traceback.print_exc()
+        _print_traceback()
         reporter.write(failure.describe(error, spec, step=reporter.step, elapsed=reporter.elapsed()))
         reporter.flush()
         return EXIT_FAILED
@@ -59,6 +60,12 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
     reporter.write(_finished(outcome, reporter))
     reporter.flush()
     return 0
+
+
+def _print_traceback() -> None:
+    """Into worker.log, for people; on a full disk there is no log to write to."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
 
 
 def _finished(outcome: Outcome, reporter: Reporter) -> Finished:
