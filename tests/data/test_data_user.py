@@ -104,6 +104,30 @@ def test_what_cannot_be_used_is_refused_with_what_may_be_returned(files: Files, 
     assert isinstance(error, DataError) and said in error.message
 
 
+def test_targets_that_lie_ready_are_used_instead_of_making_every_sample(files: Files) -> None:
+    import datasets
+    import torch
+
+    class Slow(Items):
+        """Knows its labels, as torchvision's sets do."""
+
+        targets, classes = Y.tolist(), ["ant", "bee", "cat"]
+
+        def __getitem__(self, index: int) -> Any:
+            looked_at.append(index)
+            return X[index].astype(np.float32), self.targets[index]
+
+    looked_at: list[int] = []
+    slow = Slow(list(range(30)))
+    data = files.load("build_data", "split", build_data=lambda split: torch.utils.data.Subset(slow, list(range(5, 30))))
+    assert data.classes == ("ant", "bee", "cat") and len(looked_at) <= 2
+    assert data.val is not None and np.bincount(everything(data.val)[1]).tolist() == [2, 1, 2]
+    labels = datasets.ClassLabel(names=["ant", "bee", "cat"])
+    rows = {"features": X.tolist(), "label": Y.tolist()}
+    table = datasets.Dataset.from_dict(rows).cast_column("label", labels)
+    assert files.load("build_data", build_data=lambda split: table).classes == ("ant", "bee", "cat")
+
+
 def test_its_own_exceptions_pass_through(files: Files) -> None:
     def build_data(split: str) -> Any:
         raise OSError("the share is not mounted")

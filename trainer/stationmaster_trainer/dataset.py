@@ -105,6 +105,8 @@ class LazyDataset:
     targets: np.ndarray | None = field(default=None, repr=False)
     digest: Callable[[int], bytes] | None = None
     """Index → content to hash where that is cheaper than the decoded sample (the bytes of an image file)."""
+    classes: tuple[str, ...] = ()
+    """Class names, where the user's data set knows them."""
 
     def __len__(self) -> int:
         return self.size

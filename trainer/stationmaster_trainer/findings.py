@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from .table import listed, listed_rows
 
 LOOKED_AT = 20_000
 """Samples of a lazy dataset that are compared; the finding says when there are more."""
+SECONDS = 5.0
+"""Time that making samples of a lazy dataset for this comparison may take, per part."""
 SMALL = 100
 """Validation samples below which the noise is a warning; 95 % half-width of a share: up to 10 points."""
 MEDIUM = 1000
@@ -67,7 +70,7 @@ def half_width(n: int, share: float = 0.5) -> float:
 def _overlap(data: Data) -> tuple[int, list[Finding]]:
     if isinstance(data.train, WindowDataset):
         return _text_overlap(data)
-    most = LOOKED_AT if isinstance(data.train, LazyDataset) and data.train.digest is None else None
+    most = _affordable(data.train) if isinstance(data.train, LazyDataset) and data.train.digest is None else None
     train_inputs, train_whole = hashes(data.train, most)
     found = _inside(train_inputs, train_whole, data)
     if data.val is None:
@@ -92,6 +95,14 @@ def _overlap(data: Data) -> tuple[int, list[Finding]]:
     if most is not None and max(len(data.train), len(data.val)) > most:
         found.append(Finding("overlap", "info", f"only the first {most:,} samples of each part were compared."))
     return count, found
+
+
+def _affordable(dataset: Dataset) -> int:
+    """How many samples of a user's data set can be made in `SECONDS`, judged by the first few."""
+    few = np.arange(min(8, len(dataset)))
+    started = time.perf_counter()
+    dataset.batch(few)
+    return int(min(LOOKED_AT, max(len(few), SECONDS * len(few) / (time.perf_counter() - started + 1e-9))))
 
 
 def _inside(inputs: np.ndarray, whole: np.ndarray, data: Data) -> list[Finding]:

@@ -34,7 +34,8 @@ def load(settings: DataSettings, train_path: Path, format: str, val: tuple[Path,
     """Data from the training file and, where there is one, the path and format of the validation file."""
     whole = read(train_path, settings.train_data, format)
     val_table = None if val is None else read(val[0], settings.val_data, val[1], "val")
-    if settings.task == "language_modeling" or (settings.target is None and tokens.alone(whole)):
+    inferred = settings.task in (None, "custom") and settings.target is None and tokens.alone(whole)
+    if settings.task == "language_modeling" or inferred:
         return tokens.load(settings, whole, val_table)
     aim = target.find(whole, settings.target, settings.task)
     if settings.group_column is not None:

@@ -42,7 +42,7 @@ def load(settings: DataSettings, whole: Table, val: Table | None) -> Data:
     return Data(
         train=_dataset(tokens, length, settings.train_data, rows),
         val=None if other is None else _dataset(other, length, settings.val_data, None),
-        task="language_modeling",
+        task=settings.task or "language_modeling",
         task_why="the data are tokens without a target",
         target=None,
         classes=(),

@@ -70,6 +70,8 @@ def wrap(found: Any, part: str) -> Made | None:
         dataset: Made = _from_arrays(*_pick(found), part)
     elif isinstance(found, (tuple, list)) and len(found) == 2 and all(hasattr(item, "__len__") for item in found):
         dataset = _from_arrays(found[0], found[1], part)
+    elif isinstance(getattr(found, "tensors", None), tuple) and len(found.tensors) == 2:  # torch's TensorDataset
+        dataset = _from_arrays(*found.tensors, part)
     elif hasattr(found, "__getitem__") and hasattr(found, "__len__"):
         dataset = _from_items(found)
     else:
@@ -118,7 +120,8 @@ def _subset(dataset: Made, positions: np.ndarray) -> Made:
         return ArrayDataset(dataset.inputs[positions], targets, dataset.rows[positions])
     get = dataset.get
     targets = None if dataset.targets is None else dataset.targets[positions]
-    return LazyDataset(len(positions), lambda index: get(int(positions[index])), dataset.rows[positions], targets)
+    rows, classes = dataset.rows[positions], dataset.classes
+    return LazyDataset(len(positions), lambda index: get(int(positions[index])), rows, targets, classes=classes)
 
 
 def _pick(found: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -153,9 +156,24 @@ def _from_items(found: Any) -> LazyDataset:
             x, y = (item[0], None) if isinstance(item, (tuple, list)) and len(item) == 1 else (item, None)
         return _typed(np.asarray(x)), None if y is None else _typed_target(np.asarray(y))
 
-    known = getattr(found, "targets", None)
+    known, classes = _labels(found)
     targets = None if known is None or len(known) != len(found) else _typed_target(np.asarray(known))
-    return LazyDataset(len(found), get, np.arange(1, len(found) + 1), targets)
+    return LazyDataset(len(found), get, np.arange(1, len(found) + 1), targets, classes=classes)
+
+
+def _labels(found: Any) -> tuple[Any, tuple[str, ...]]:
+    """All targets and the class names, where a data set of a usual kind holds them ready: else every sample is made."""
+    if hasattr(found, "dataset") and hasattr(found, "indices"):  # torch's Subset
+        known, classes = _labels(found.dataset)
+        return (None if known is None else np.asarray(known)[np.asarray(found.indices)]), classes
+    if isinstance(getattr(found, "tensors", None), tuple) and len(found.tensors) == 2:  # torch's TensorDataset
+        return found.tensors[1], ()
+    columns = getattr(found, "column_names", None)
+    if isinstance(columns, list):  # Hugging Face's Dataset
+        name = next((name for name in columns if name.lower() in TARGETS), None)
+        names = getattr(getattr(found, "features", {}).get(name), "names", None) or ()
+        return (None if name is None else found[name][:]), tuple(map(str, names))
+    return getattr(found, "targets", None), tuple(map(str, getattr(found, "classes", None) or ()))
 
 
 def _typed(array: np.ndarray) -> np.ndarray:
@@ -207,7 +225,8 @@ def _sizes(
     if task != "classification" or targets is None or targets.dtype.kind != "i":
         return (), vocabulary
     count = 1 + max(_largest(part, 1) for part in (train, val) if part is not None)
-    return tuple(str(index) for index in range(count)), vocabulary
+    names: tuple[str, ...] = getattr(train, "classes", ())
+    return (names if len(names) >= count else tuple(str(index) for index in range(count))), vocabulary
 
 
 def _largest(dataset: Dataset, which: int) -> int:
