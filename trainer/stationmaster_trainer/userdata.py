@@ -71,7 +71,7 @@ def wrap(found: Any, part: str) -> Made | None:
     elif isinstance(found, (tuple, list)) and len(found) == 2 and all(hasattr(item, "__len__") for item in found):
         dataset = _from_arrays(found[0], found[1], part)
     elif isinstance(getattr(found, "tensors", None), tuple) and len(found.tensors) == 2:  # torch's TensorDataset
-        dataset = _from_arrays(*found.tensors, part)
+        dataset = _from_arrays(found.tensors[0], found.tensors[1], part)
     elif hasattr(found, "__getitem__") and hasattr(found, "__len__"):
         dataset = _from_items(found)
     else:
