@@ -235,8 +235,9 @@ def end(status: Status) -> list[str]:
     """Cause, evidence in our own words, and the way out."""
     meaning = CAUSES.get(status.cause or "", "")
     message = plain(status.message, 240) if status.cause in OURS else ""
-    parts = [] if message.lower().startswith(meaning.lower()) else [f"{meaning}."]
-    said = " ".join([*parts, message, plain(status.way_out, 200)]).strip()
+    known = message.lower().startswith(meaning.lower())
+    parts = ["" if known or not meaning else f"{meaning}.", message, plain(status.way_out, 200)]
+    said = " ".join(part for part in parts if part)
     return [said[:1].upper() + said[1:]] if said else []
 
 

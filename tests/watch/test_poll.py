@@ -306,6 +306,7 @@ def test_an_end_tells_its_cause_the_evidence_and_what_to_do(
     assert said.facts["next_poll_seconds"] is None and said.facts["eta_seconds"] is None
     for part in [*expected, "Do this instead."]:
         assert part in said.text
+    assert "  " not in said.text
     assert "Look again" not in said.text
 
 
