@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +18,7 @@ Place = Callable[[float], float]
 """A value or a step to its coordinate in the picture."""
 
 WIDTH, HEIGHT = 760, 400
+MOST_MARKS = 60
 LEFT, RIGHT, TOP, BOTTOM = 64, 40, 64, 44
 TRAIN, VALIDATION = "#2563eb", "#d97706"
 SEVERITIES = {"critical": "#b91c1c", "warning": "#c2410c", "info": "#64748b"}
@@ -91,7 +93,7 @@ def _drawn(picture: Picture, scale: Scale) -> list[str]:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * scale.share(value)
 
     parts = [*_grid(scale, last, x, y), *_legend(picture, scale), *_band(picture.band, x, y)]
-    parts += [_resumed(step, x(step)) for step in picture.resumed]
+    parts += [_resumed(step, x(step), index) for index, step in enumerate(picture.resumed)]
     parts += _marks(picture.marks, x)
     parts += _line(picture.train, TRAIN, x, y)
     parts += _line(picture.validation, VALIDATION, x, y)
@@ -159,34 +161,47 @@ def _dots(picture: Picture, x: Place, y: Place) -> list[str]:
         parts.append(
             f'<circle {at} r="6" fill="none" stroke="{VALIDATION}" stroke-width="2"><title>best</title></circle>'
         )
-    foot = HEIGHT - BOTTOM
-    for step in picture.bad_steps[:200]:
-        parts.append(f'<path d="M{x(step) - 3:.1f} {foot - 6}l6 6m0 -6l-6 6" stroke="{SEVERITIES["critical"]}"/>')
+    return parts + _crosses([x(step) for step in picture.bad_steps])
+
+
+def _crosses(places: Sequence[float]) -> list[str]:
+    """A cross at the foot for every place that is not covered by the one before it."""
+    parts, last, foot = [], -math.inf, HEIGHT - BOTTOM
+    for at in places:
+        if at - last >= 7:
+            parts.append(f'<path d="M{at - 3:.1f} {foot - 6}l6 6m0 -6l-6 6" stroke="{SEVERITIES["critical"]}"/>')
+            last = at
     return parts
 
 
-def _resumed(step: int, at: float) -> str:
-    label = f'<text x="{at + 4:.1f}" y="{HEIGHT - BOTTOM - 6}" font-size="11" fill="#64748b">resumed at {step:,}</text>'
+def _resumed(step: int, at: float, index: int) -> str:
+    y = HEIGHT - BOTTOM - 6 - 13 * (index % 3)
+    label = f'<text x="{at + 4:.1f}" y="{y}" font-size="11" fill="#64748b">resumed at {step:,}</text>'
     return f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#64748b" stroke-dasharray="4 3"/>{label}'
 
 
 def _marks(marks: Sequence[Mark], x: Place) -> list[str]:
-    """A line per mark; labels take the first of four rows that is free there, those without room stay away."""
+    """A line per mark. Its label stands at the first of its name, with their number, in the first of four free rows."""
     parts, taken = [], [-math.inf] * 4
-    for mark in sorted(marks, key=lambda mark: mark.step)[:60]:
+    numbers = Counter(mark.label for mark in marks)
+    for mark in sorted(marks, key=lambda mark: mark.step)[:MOST_MARKS]:
         at, colour = x(mark.step), SEVERITIES.get(mark.severity, SEVERITIES["info"])
-        parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}" stroke-opacity="0.55"/>')
-        width = 6.2 * len(mark.label) + 10
+        parts.append(f'<path d="M{at:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{colour}" stroke-opacity="0.5"/>')
+        number_ = numbers.pop(mark.label, 0)
+        label = f"{mark.label} ({number_} times)" if number_ > 1 else mark.label
+        width = 6.2 * len(label) + 10
         fits = at + width < WIDTH - RIGHT
         start = at if fits else at - width
         row = next((row for row, end in enumerate(taken) if start > end), None)
-        if row is None:
+        if row is None or not number_:
             continue
         taken[row] = start + width
         place = f'x="{at + (4 if fits else -4):.1f}" y="{TOP + 11 + 14 * row}"'
         anchor = "start" if fits else "end"
-        text = f'font-size="11" text-anchor="{anchor}" fill="{colour}">{escape(mark.label)}'
-        parts.append(f"<text {place} {text}</text>")
+        parts.append(
+            f'<text {place} font-size="11" text-anchor="{anchor}" fill="{colour}" stroke="#ffffff" stroke-width="3" '
+            f'paint-order="stroke">{escape(label)}</text>'
+        )
     return parts
 
 

@@ -113,7 +113,7 @@ def _picture(dossier: Dossier) -> Picture:
     tally = dossier.tally
     marks = [Mark(alert.first_step, alert.rule, alert.severity) for alert in dossier.standing_alerts()[:MAX_ROWS]]
     return Picture(
-        title=f"{plain(dossier.run.name, 60)}: {report.heading(dossier)}",
+        title=plain(f"{dossier.run.name}: {report.heading(dossier)}", 78),
         train=tally.train.points(),
         band=tally.train.band(),
         validation=tally.validation.points(),
