@@ -100,12 +100,16 @@ class Saver:
 
     def wait(self) -> None:
         """Waits for the checkpoint that is being written, and raises its failure."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self.close()
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+    def close(self) -> None:
+        """Waits for the checkpoint that is being written, so that its record comes before the run's last one."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
 
     def _run(self, label: Label, snapshot: Snapshot, begun: float, stall: float) -> None:
         partial = self.directory / manifest.partial_name(label.step)

@@ -258,8 +258,8 @@ class Train:
     data_seconds: float = 0.0
     """Seconds of the window spent waiting for data."""
     worst_samples: tuple[int, ...] = ()
-    """Indices (rows of the training data) of the batch at `nonfinite_step`, else at `loss_max_step`; capped, may
-    be empty."""
+    """Rows, in their source file and counted from 1, of the batch at `nonfinite_step`, else at `loss_max_step`; capped,
+    may be empty."""
 
 
 @dataclass(frozen=True)

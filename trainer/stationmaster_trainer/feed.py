@@ -16,8 +16,11 @@ import numpy as np
 from . import order
 
 
-class Rows(Protocol):
+class Samples(Protocol):
     """What the feed needs of a data set."""
+
+    @property
+    def rows(self) -> np.ndarray: ...
 
     def __len__(self) -> int: ...
 
@@ -42,8 +45,8 @@ class Group:
 
     batches: tuple[Batch, ...]
     samples: int
-    indices: np.ndarray
-    """Rows of the training data, in order: int64 (samples,)."""
+    rows: np.ndarray
+    """Row of each sample in its source file, counted from 1: int64 (samples,)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Plan:
         return -(-order.batches_per_epoch(self.batch_size, self.n) // self.accumulation)
 
     def indices(self, step: int) -> np.ndarray:
-        """Rows of optimizer step `step`: int64 (≤ batch_size · accumulation,)."""
+        """Indices of the training samples of optimizer step `step`: int64 (≤ batch_size · accumulation,)."""
         epoch, group = divmod(step - 1, self.steps_per_epoch)
         size = self.batch_size * self.accumulation
         return order.epoch_order(self.seed, epoch, self.n)[group * size : (group + 1) * size]
@@ -81,10 +84,12 @@ class Plan:
 class Feed:
     """Reads each step's rows; with `ahead` one step ahead on a thread, for data that are decoded when read."""
 
-    def __init__(self, rows: Rows, plan: Plan, convert: Callable[[Any, Any, int], Batch], ahead: bool = False) -> None:
+    def __init__(
+        self, data: Samples, plan: Plan, convert: Callable[[Any, Any, int], Batch], ahead: bool = False
+    ) -> None:
         """`convert` makes a batch of the data set's inputs, targets and their number, on the reading thread."""
         self.plan = plan
-        self._rows = rows
+        self._data = data
         self._convert = convert
         self._pool = ThreadPoolExecutor(1, "feed") if ahead else None
         self._next: tuple[int, Future[Group]] | None = None
@@ -104,11 +109,11 @@ class Feed:
 
     def _read(self, step: int) -> Group:
         indices = self.plan.indices(step)
-        size = self.plan.batch_size
+        size, rows = self.plan.batch_size, self._data.rows[indices]
         if len(indices) <= size:
-            return Group((self._batch(indices),), len(indices), indices)
+            return Group((self._batch(indices),), len(indices), rows)
         parts = [indices[start : start + size] for start in range(0, len(indices), size)]
-        return Group(tuple(self._batch(part) for part in parts), len(indices), indices)
+        return Group(tuple(self._batch(part) for part in parts), len(indices), rows)
 
     def _batch(self, indices: np.ndarray) -> Batch:
-        return self._convert(*self._rows.batch(indices), len(indices))
+        return self._convert(*self._data.batch(indices), len(indices))

@@ -133,7 +133,7 @@ class Loop:
             self._probe(group, rate, step)
         else:
             self._trainee.step(group.batches, rate)
-        self._pending.append((step, group.samples, rate, waited, group.indices))
+        self._pending.append((step, group.samples, rate, waited, group.rows))
         self._step = step
         self._reporter.beat(step)
 
@@ -201,7 +201,7 @@ class Loop:
     def _flush(self) -> None:
         """Writes the record of the steps since the last one."""
         results = self._trainee.drain()
-        for (step, samples, rate, waited, indices), result in zip(self._pending, results, strict=True):
+        for (step, samples, rate, waited, rows), result in zip(self._pending, results, strict=True):
             self._window.add(
                 step,
                 result.loss,
@@ -210,9 +210,9 @@ class Loop:
                 rate,
                 skipped=result.skipped,
                 data_seconds=waited,
-                indices=indices,
+                indices=rows,
             )
-            self._count_bad(result, step)
+            self._count_bad(result)
         self._pending.clear()
         if not self._window.steps:
             return
@@ -225,7 +225,7 @@ class Loop:
         if self._bad_in_a_row >= MAX_NONFINITE:
             raise _diverged(step, self._bad_in_a_row)
 
-    def _count_bad(self, result: StepResult, step: int) -> None:
+    def _count_bad(self, result: StepResult) -> None:
         norm = result.grad_norm
         finite = math.isfinite(result.loss) and (norm is None or math.isfinite(norm))
         self._bad_in_a_row = 0 if finite else self._bad_in_a_row + 1
@@ -282,7 +282,6 @@ class Loop:
             "step": self._step,
             "samples": plan.samples_until(self._step),
             "epoch": plan.epoch_at(self._step),
-            "nonfinite_in_a_row": self._bad_in_a_row,
             "progress": self._progress.plain(),
         }
 

@@ -48,8 +48,8 @@ class Tally:
     def add(self, scored: Scored, targets: Any, samples: int) -> None:
         """One batch."""
         self._samples += samples
-        mean = scored.mean.detach().double() * samples
-        each = scored.per_sample.double() if scored.per_sample is not None else None
+        mean = _exact(scored.mean.detach()) * samples
+        each = _exact(scored.per_sample) if scored.per_sample is not None else None
         self._all_per_sample &= each is not None
         squares = (each * each).sum() if each is not None else torch.zeros_like(mean)
         sums = torch.stack((each.sum() if each is not None else mean, squares))
@@ -111,6 +111,11 @@ class Tally:
         if np.all(spread > 0):
             found["r2"] = float(np.mean(1.0 - (error * error).sum(0) / spread))
         return found
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """As float64, which MPS does not have."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
 
 
 def _classification(confusion: Tensor) -> dict[str, float]:

@@ -57,6 +57,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         return loop.run()
     finally:
         feed.close()
+        saver.close()
 
 
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
