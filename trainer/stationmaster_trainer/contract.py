@@ -179,7 +179,7 @@ class Launch:
     grace_seconds: float = 60.0
     """Seconds between the request to stop and SIGTERM; SIGKILL follows after a sixth of it, at least 5 s."""
     env_names: tuple[str, ...] = ()
-    """Variables that the worker gets by name only (keys, tokens): their values stand in the supervisor's own environment."""
+    """Variables that the worker gets by name only (keys, tokens): the values stand in the supervisor's environment."""
     stall_seconds: float = 60.0
     """Floor of the learned time-out after which silence of the worker is an alert (five times the longest gap seen)."""
     first_stall_seconds: float = 600.0
