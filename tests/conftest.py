@@ -49,6 +49,10 @@ class Chat:
     def __init__(self, portal: Any, client: Any, project: Path) -> None:
         self.portal, self.client, self.project = portal, client, project
 
+    def on(self, project: Project) -> Chat:
+        """The same client and server, on another project below the server's root."""
+        return Chat(self.portal, self.client, project.path)
+
     def __call__(self, tool: str, /, **arguments: Any) -> Reply:
         arguments.setdefault("project_dir", str(self.project))
         return self.raw(tool, arguments)
@@ -106,6 +110,10 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text), "utf-8")
         return path
+
+    def processes(self) -> list[int]:
+        """Live processes that work in this project: servers, supervisors, workers."""
+        return processes_of(self.path)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -224,8 +232,8 @@ def office(hall: Workshop) -> Project:
 
 @pytest.fixture(scope="module")
 def desk(hall: Workshop, office: Project) -> Chat:
-    """A client without elicitation on the shared project."""
-    return hall.connect(office)
+    """A client without elicitation on the shared project; `desk.on(project)` for the others of the file."""
+    return hall.connect(office, root=hall.folder)
 
 
 def end_processes(folder: Path, seconds: float = 10.0) -> None:

@@ -21,7 +21,9 @@ DATA_KEYS = (
 )  # fmt: skip
 """Keys of the configuration that decide what the data is."""
 MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "device", "precision", "batch_size")
-"""Keys that decide what the measured model is."""
+"""Keys that the model is measured with."""
+_NO_MATTER = ("seed", "val_data", "val_fraction", "group_column")
+"""Those of them that change which rows it is fed, not what it is."""
 SECONDS = 50.0
 """A tool call must end within a minute; both measurements of one call share this."""
 
@@ -33,7 +35,8 @@ def split_key(subject: Subject, config: Mapping[str, Any]) -> str:
 
 def model_key(subject: Subject, config: Mapping[str, Any]) -> str:
     """Hash over everything that the model's facts follow from."""
-    return _key(subject, {key: config[key] for key in MODEL_KEYS if config.get(key) is not None}, model=True)
+    known = {key: config[key] for key in MODEL_KEYS if config.get(key) is not None and key not in _NO_MATTER}
+    return _key(subject, {**known, "val_data": "none"}, model=True)
 
 
 def split(

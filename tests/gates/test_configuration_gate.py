@@ -31,10 +31,8 @@ def block(text: str) -> str:
     return found[1]
 
 
-def test_before_the_other_gates_it_is_shown_without_a_digest(hall: Any) -> None:
-    project = hall.make("early")
-    chat = hall.connect(project)
-    reply = chat.accepted("propose_config")
+def test_before_the_other_gates_it_is_shown_without_a_digest(desk: Any) -> None:
+    reply = desk.accepted("propose_config")
     assert reply.text.endswith(QUESTION)
     assert reply.facts["digest"] is None
     assert "Gates: logging open, validation open, configuration open" in reply.text
@@ -128,7 +126,7 @@ def test_another_seed_splits_anew_and_another_logging_is_recorded_at_its_gate(de
     plan = json.loads((office.path / ".stationmaster" / "plan.json").read_text())
     assert plan["logging"]["backends"] == ["file", "tensorboard"]
     assert plan["validation"]["config"]["seed"] == 7
-    desk.accepted("propose_config", changes={"seed": None, "logging": ["file"]})
+    desk.accepted("propose_config", changes={"logging": ["file"]})
 
 
 def test_the_plan_survives_the_server(hall: Any, office: Any, desk: Any) -> None:
@@ -148,9 +146,9 @@ def test_a_choice_made_anew_makes_the_shown_configuration_stale(desk: Any) -> No
     assert desk.accepted("propose_config").facts["digest"] == digest
 
 
-def test_a_damaged_plan_is_set_aside_and_said(hall: Any) -> None:
+def test_a_damaged_plan_is_set_aside_and_said(hall: Any, desk: Any) -> None:
     project = hall.make("damaged")
-    chat = hall.connect(project)
+    chat = desk.on(project)
     chat.accepted("choose_logging", backends=["file"])
     plan = project.path / ".stationmaster" / "plan.json"
     whole = plan.read_bytes()
@@ -168,9 +166,9 @@ def test_a_damaged_plan_is_set_aside_and_said(hall: Any) -> None:
     assert "set aside" in chat.accepted("choose_logging", backends=["file"]).text
 
 
-def test_a_model_that_cannot_be_imported_is_refused_with_its_place(hall: Any) -> None:
+def test_a_model_that_cannot_be_imported_is_refused_with_its_place(hall: Any, desk: Any) -> None:
     project = hall.make("broken", model="import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    x = 1 / 0\n")
-    chat = hall.connect(project)
+    chat = desk.on(project)
     chat.accepted("choose_logging", backends=["file"])
     words = chat.refused("propose_config")
     assert "model.py:5" in words and "ZeroDivisionError" in words

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ SHORT = {"total_steps": 60, "num_threads": 1}
 ERAS = ["legacy", "2026-07-28"]
 
 
-def says(action: str, content: dict[str, Any] | None = None) -> Any:
-    """A person at an elicitation form; the questions are kept."""
+def person(*answers: tuple[str, dict[str, Any] | None]) -> Any:
+    """A person at an elicitation form who answers so, one question after the other; the questions are kept."""
     asked: list[str] = []
 
     async def callback(context: Any, params: Any) -> ElicitResult:
+        action, content = answers[len(asked)]
         asked.append(params.message)
         return ElicitResult(action=action, content=content)
 
@@ -46,7 +49,8 @@ def end_runs(project: Any) -> None:
         for name in ("worker", "supervisor"):
             identity = json.loads(status.read_text()).get(name)
             if identity:
-                os.kill(identity["pid"], signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(identity["pid"], signal.SIGKILL)
 
 
 def approve(project: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,15 +90,6 @@ def test_a_changed_model_file_voids_the_digest(desk: Any, digest: str, office: A
     (office.path / "model.py").write_text(before)
 
 
-def test_a_changed_local_import_voids_the_digest(hall: Any) -> None:
-    project = hall.make("imports", model="from parts import Net\n\n\ndef build_model():\n    return Net(64, 10)\n")
-    project.write("parts.py", (hall.folder / "office" / "model.py").read_text())
-    chat = hall.connect(project)
-    digest = chat.confirmed(**SHORT).facts["digest"]
-    (project.path / "parts.py").write_text((project.path / "parts.py").read_text().replace("32", "33"))
-    assert "The model file changed" in chat.refused("start_run", digest=digest)
-
-
 def test_changed_data_void_the_digest_and_touched_data_do_not(desk: Any, digest: str, office: Any) -> None:
     path = office.path / "digits.csv"
     before, stamp = path.read_bytes(), path.stat()
@@ -111,23 +106,6 @@ def test_a_plan_edited_by_hand_voids_the_digest(desk: Any, digest: str, office: 
     path.write_text(before.replace('"learning_rate": 0.001', '"learning_rate": 0.5'))
     assert desk.refused("start_run", digest=digest).startswith("The configuration changed since")
     path.write_text(before)
-
-
-@pytest.mark.parametrize("mode", ERAS)
-def test_a_start_that_is_declined_or_not_shown_starts_nothing(hall: Any, office: Any, digest: str, mode: str) -> None:
-    for answer in (says("decline"), says("cancel"), says("accept", {"start": False})):
-        words = hall.connect(office, mode=mode, elicit=answer).refused("start_run", digest=digest)
-        assert words.startswith("The start was declined or not shown: nothing was started.")
-        assert f"stationmaster approve --project {office.path}" in words
-        (asked,) = answer.asked
-        assert "2,410 parameters" in asked and "learning_rate" not in asked and digest[:12] in asked
-    assert runs_of(office) == []
-
-
-def test_nobody_is_asked_about_what_cannot_start(hall: Any, office: Any, digest: str) -> None:
-    person = says("accept", {})
-    assert "not that of" in hall.connect(office, elicit=person).refused("start_run", digest="f" * 64)
-    assert person.asked == []
 
 
 def test_a_policy_can_demand_a_person_and_the_terminal_is_one(hall: Any, desk: Any, office: Any, digest: str) -> None:
@@ -151,9 +129,22 @@ def test_a_policy_can_demand_a_person_and_the_terminal_is_one(hall: Any, desk: A
     policy.unlink()
 
 
-def test_the_same_digest_is_the_same_run_for_twenty_calls_and_two_servers(hall: Any) -> None:
+@dataclass
+class Many:
+    """A project that several runs are started in, one after the other."""
+
+    project: Any
+    chat: Any
+
+
+@pytest.fixture(scope="module")
+def many(hall: Any, desk: Any) -> Many:
     project = hall.make("many")
-    chat, other = hall.connect(project), hall.connect(project)
+    return Many(project, desk.on(project))
+
+
+def test_the_same_digest_is_the_same_run_for_twenty_calls_and_two_servers(hall: Any, many: Many) -> None:
+    project, chat, other = many.project, many.chat, hall.connect(many.project)
     digest = chat.confirmed(**SHORT).facts["digest"]
     futures = [client.soon("start_run", digest=digest) for client in (chat, other) * 10]
     replies = [future.result() for future in futures]
@@ -169,14 +160,14 @@ def test_the_same_digest_is_the_same_run_for_twenty_calls_and_two_servers(hall: 
     assert "learning_rate: 0.001  # " in config and "keep_checkpoints: 2" in config
 
 
-def test_a_run_that_was_created_and_never_started_is_started_by_the_same_digest(hall: Any) -> None:
+def test_a_run_that_was_created_and_never_started_is_started_by_the_same_digest(many: Many) -> None:
     """A server killed between making the folder and starting leaves exactly this behind."""
-    project = hall.make("crashed")
-    chat = hall.connect(project)
-    digest = chat.confirmed(**SHORT).facts["digest"]
+    project, chat = many.project, many.chat
+    digest = chat.accepted("propose_config", changes=SHORT).facts["digest"]
     first = chat.accepted("start_run", digest=digest).facts
     end_runs(project)
     shutil.rmtree(project.path / "runs" / first["run"] / "attempts")
+    shutil.rmtree(project.path / "checkpoints" / first["run"], ignore_errors=True)
     for name in ("status.json", "supervisor.lock"):
         (project.path / "runs" / first["run"] / name).unlink(missing_ok=True)
     again = chat.accepted("start_run", digest=digest).facts
@@ -185,37 +176,49 @@ def test_a_run_that_was_created_and_never_started_is_started_by_the_same_digest(
 
 
 @pytest.mark.parametrize("mode", ERAS)
-def test_an_accepted_elicitation_starts_and_is_recorded_as_a_person_s(hall: Any, mode: str) -> None:
-    project = hall.make(f"person-{mode}")
-    person = says("accept", {"start": True})
-    chat = hall.connect(project, mode=mode, elicit=person)
-    digest = chat.confirmed(**SHORT).facts["digest"]
-    (project.path / ".stationmaster" / "policy.yaml").write_text("require_approval: person\n")
+def test_a_person_is_asked_and_only_a_yes_starts(hall: Any, many: Any, mode: str) -> None:
+    answers = person(("decline", None), ("cancel", None), ("accept", {"start": False}), ("accept", {"start": True}))
+    chat = hall.connect(many.project, mode=mode, elicit=answers)
+    digest = chat.accepted("propose_config", changes=SHORT).facts["digest"]
+    assert "not that of" in chat.refused("start_run", digest="f" * 64)
+    assert answers.asked == [], "nobody is asked about what cannot start"
+    before = runs_of(many.project)
+    for _ in range(3):
+        words = chat.refused("start_run", digest=digest)
+        assert words.startswith("The start was declined or not shown: nothing was started.")
+        assert f"stationmaster approve --project {many.project.path}" in words
+    assert runs_of(many.project) == before
+
+    (many.project.path / ".stationmaster" / "policy.yaml").write_text("require_approval: person\n")
     facts = chat.accepted("start_run", digest=digest).facts
     assert facts["approved_by"] == "person (elicitation)"
-    assert checklist_of(project, facts["run"])["approval"]["words"] == "given by a person (elicitation)"
+    assert checklist_of(many.project, facts["run"])["approval"]["words"] == "given by a person (elicitation)"
     assert chat.accepted("start_run", digest=digest).facts["new"] is False
-    assert len(person.asked) == 1
+    assert len(answers.asked) == 4
+    assert "2,410 parameters" in answers.asked[0] and "60 steps" in answers.asked[0] and digest[:12] in answers.asked[0]
 
 
-def test_a_model_that_fails_only_in_the_run_is_reported_at_once_with_its_place(hall: Any) -> None:
-    project = hall.make("fails")
-    source = (project.path / "model.py").read_text()
-    project.write(
-        "model.py",
-        f"import os\n{source}\nif os.path.exists('go'):\n    raise RuntimeError('no luck')\n",
-    )
-    chat = hall.connect(project)
+def test_a_local_import_is_part_of_the_digest_and_a_failure_in_it_is_reported_at_once(hall: Any, desk: Any) -> None:
+    project = hall.make("imports", model="from parts import Net\n\n\ndef build_model():\n    return Net(64, 10)\n")
+    source = (hall.folder / "office" / "model.py").read_text()
+    failing = f"import os\n{source}\nif os.path.exists('go'):\n    raise RuntimeError('no luck')\n"
+    project.write("parts.py", failing)
+    chat = desk.on(project)
     digest = chat.confirmed(**SHORT).facts["digest"]
+    project.write("parts.py", failing + "\n")
+    assert "The model file changed" in chat.refused("start_run", digest=digest)
+    project.write("parts.py", failing)
     (project.path / "go").touch()
     reply = chat.accepted("start_run", digest=digest)
+    while reply.facts["state"] == "starting":  # a machine so busy that ten seconds were not enough
+        reply = chat.accepted("start_run", digest=digest)
     assert (reply.facts["state"], reply.facts["cause"]) == ("failed", "exception")
-    assert "no luck" in reply.text and "model.py:" in reply.text and "untrusted text" in reply.text
+    assert "no luck" in reply.text and "parts.py:" in reply.text and "untrusted text" in reply.text
 
 
 def test_paths_that_leave_the_roots_are_refused(hall: Any, desk: Any, office: Any, tmp_path: Path) -> None:
     (office.path / "out").symlink_to(tmp_path)
-    for place in ("/", str(tmp_path), str(office.path / ".."), str(office.path / "out"), "a\0b"):
+    for place in ("/", str(tmp_path), str(hall.folder / ".."), str(office.path / "out"), "a\0b"):
         for tool, arguments in (
             ("choose_logging", {"backends": ["file"]}),
             ("check_validation", {}),
@@ -231,8 +234,8 @@ def test_paths_that_leave_the_roots_are_refused(hall: Any, desk: Any, office: An
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_plan_folder_that_is_a_link_is_refused(hall: Any, tmp_path: Path) -> None:
+def test_a_plan_folder_that_is_a_link_is_refused(hall: Any, desk: Any, tmp_path: Path) -> None:
     project = hall.make("linked")
     (project.path / ".stationmaster").symlink_to(tmp_path)
-    assert "is not a folder of its own" in hall.connect(project).refused("choose_logging", backends=["file"])
+    assert "is not a folder of its own" in desk.on(project).refused("choose_logging", backends=["file"])
     assert list(tmp_path.iterdir()) == []

@@ -57,9 +57,9 @@ def test_an_argument_that_the_tool_does_not_have_is_refused(desk: Any) -> None:
     assert "has no argument 'fraction'" in desk.refused("check_validation", fraction=0.2)
 
 
-def test_a_split_is_counted_and_recorded_with_who_took_it(hall: Any) -> None:
+def test_a_split_is_counted_and_recorded_with_who_took_it(hall: Any, desk: Any) -> None:
     project = hall.make("counted")
-    chat = hall.connect(project)
+    chat = desk.on(project)
     facts = chat.accepted("check_validation", split="80/20").facts
     assert facts["train_samples"] + facts["val_samples"] == 1797
     assert set(facts["train_counts"]) == set(facts["val_counts"]) == set("0123456789")
@@ -77,21 +77,21 @@ def test_a_split_is_counted_and_recorded_with_who_took_it(hall: Any) -> None:
     assert plan_of(project)["validation"]["waive_reason"] == "a smoke test only"
 
 
-def test_rows_that_stand_on_both_sides_are_found_before_the_start(hall: Any) -> None:
+def test_rows_that_stand_on_both_sides_are_found_before_the_start(hall: Any, desk: Any) -> None:
     project = hall.make("overlapping")
     lines = (project.path / "digits.csv").read_text().splitlines()
     (project.path / "train.csv").write_text("\n".join(lines[:1001]) + "\n")
     (project.path / "val.csv").write_text("\n".join([lines[0], *lines[900:1101]]) + "\n")
     (project.path / "digits.csv").unlink()
-    reply = hall.connect(project).accepted("check_validation", val_data="val.csv")
+    reply = desk.on(project).accepted("check_validation", val_data="val.csv")
     assert reply.facts["validation"] == "file"
     assert reply.facts["overlap"] == 101
     assert any(finding["severity"] != "info" and "101" in finding["message"] for finding in reply.facts["findings"])
 
 
-def test_data_that_cannot_be_used_leave_the_gate_open(hall: Any) -> None:
+def test_data_that_cannot_be_used_leave_the_gate_open(hall: Any, desk: Any) -> None:
     project = hall.make("holes", data=b"a,b,label\n1,2,0\n,3,1\n4,5,0\n6,7,1\n8,9,0\n10,11,1\n")
-    chat = hall.connect(project)
+    chat = desk.on(project)
     words = chat.refused("check_validation", split=0.2)
     assert "missing_values" in words or "empty" in words
     assert chat.accepted("check_validation").facts["validation"] == "undecided"

@@ -81,11 +81,11 @@ def _stop_run(server: Stationmaster, roots: Roots) -> None:
         for it. Returns its state and checkpoint; it can be resumed."""
         from .. import runs
 
-        project = roots.project(project_dir)
+        project, seconds = roots.project(project_dir), _seconds(wait_seconds)
         found = await to_thread.run_sync(runs.find_run, project, run)
         said, seen = await to_thread.run_sync(runs.request_stop, found)
         if said != "not_running":
-            seen = await _ended(seen, _seconds(wait_seconds))
+            seen = await _ended(seen, seconds)
         first = {
             "not_running": f"{seen.name} is not running: nothing was asked.",
             "already_requested": f"{seen.name} was asked to stop before.",
