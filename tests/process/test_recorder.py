@@ -29,8 +29,9 @@ from stationmaster_trainer.window import Window
 
 def test_a_recorder_that_is_killed_again_and_again_loses_and_doubles_nothing(bench: Bench) -> None:
     run = bench.start(total_steps=100_000, logging=("file", "tensorboard"))
+    pid = 0
     for _ in range(2):
-        pid = eventually(lambda: _recorder(run))
+        pid = eventually(lambda last=pid: found if (found := _recorder(run)) != last else None)
         before = run.metrics_csv.stat().st_size if run.metrics_csv.exists() else 0
         eventually(lambda size=before: run.metrics_csv.exists() and run.metrics_csv.stat().st_size > size)
         os.kill(pid, signal.SIGKILL)

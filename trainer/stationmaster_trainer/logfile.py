@@ -1,8 +1,9 @@
-"""Keeps a raw log that another process appends to within bounds: its head, a line that says what was cut, its tail."""
+"""Logs of the run's own processes: a stamped line of ours, the last line of another's, and bounds for a raw one."""
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 LIMIT = 16 << 20
@@ -33,6 +34,15 @@ def cap(path: Path, limit: int = LIMIT, head: int = HEAD, tail: int = TAIL) -> b
         return False
     finally:
         os.close(descriptor)
+
+
+def say(line: str) -> None:
+    """One line, with the time, into this process's own log, which is its standard error."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        os.write(2, f"{stamp} {line}\n".encode(errors="replace"))
+    except OSError:  # a full disk: there is nowhere left to complain
+        pass
 
 
 def last_line(path: Path, limit: int = 300) -> str:

@@ -6,7 +6,6 @@ Runs in the server's Python. It ends by itself when the attempt is over and ever
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from .contract import LoggerState, Spec, Status
 from .errors import FormatError
 from .feeder import Feeder
 from .ledger import Entry, Ledger
+from .logfile import say
 from .rundir import AttemptDir, RunDir
 
 LOOK_SECONDS = 0.1
@@ -47,7 +47,7 @@ def main(attempt_path: str) -> int:
     home = given.path.parent.parent
     os.chdir(home)
     run = RunDir(Path("."))
-    inode = os.stat(".").st_ino
+    folder = rundir.identity(Path("."))
     lock = process.take_lock(run.recorder_lock, wait_seconds=LOCK_SECONDS)
     if lock is None:
         say("another recorder keeps the files of this run")
@@ -61,10 +61,10 @@ def main(attempt_path: str) -> int:
         feeder.thread.start()
     over = _over(run, run.attempt(given.number))
     saver = Saver(run, feeders)
-    while not over() and _same(home, inode):
+    while not over() and rundir.identity(home) == folder:
         saver.save(SAVE_SECONDS)
         time.sleep(LOOK_SECONDS)
-    if _same(home, inode):
+    if rundir.identity(home) == folder:
         _finish(saver, feeders)
     return 0
 
@@ -150,15 +150,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _same(home: Path, inode: int) -> bool:
-    try:
-        return os.stat(home).st_ino == inode
-    except OSError:
-        return False
-
-
-def say(line: str) -> None:
-    """One line of recorder.log, which is this process's standard error."""
-    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {line}", file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from . import codec, process
+from . import codec, process, rundir
 from .contract import Ack, Checkpoint, Failure, Finished, Note, Phase, Record, Spec, Started, Train
 from .rundir import AttemptDir, RunDir
 
@@ -48,7 +48,7 @@ class Reporter:
         self.spec = spec
         self._start = time.monotonic()
         self._run = RunDir(attempt.path.parent.parent)
-        self._inode = _inode(self._run)
+        self._folder = rundir.identity(self._run.path)
         self._descriptor = os.open(attempt.stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._queue: deque[Record] = deque()
         self._pending = b""
@@ -190,7 +190,7 @@ class Reporter:
 
     def _look(self) -> None:
         """Has someone asked for something, or has the run lost its folder or its supervisor?"""
-        if _inode(self._run) != self._inode:
+        if rundir.identity(self._run.path) != self._folder:
             return self.request_stop("run_folder_gone")
         if process.is_locked(self._run.lock):
             self._lock_seen = True
@@ -213,14 +213,6 @@ def requests(attempt: AttemptDir) -> list[str]:
 
 def _number(name: str) -> int:
     return int(name.partition("-")[0])
-
-
-def _inode(run: RunDir) -> tuple[int, int] | None:
-    try:
-        found = os.stat(run.path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _line(record: Record) -> bytes:

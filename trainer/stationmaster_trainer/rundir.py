@@ -156,6 +156,15 @@ class RunDir:
         return [AttemptDir(self.path / "attempts" / name) for name in names]
 
 
+def identity(folder: Path) -> tuple[int, int] | None:
+    """Device and inode: tells a folder from a later one of the same name; None when there is none."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def read(path: Path, most: int = MAX_BYTES, *, tail: bool = False) -> bytes:
     """A plain file's content of at most `most` bytes, or with `tail` its last `most` bytes. Never waits for a FIFO.
 

@@ -20,6 +20,7 @@ from .child import Child
 from .contract import Checkpoint, Eval, Finished, Launch, Record, Spec, Started, Status, Train
 from .ending import Ending, decide
 from .keeper import Keeper
+from .logfile import say
 from .progress import Progress
 from .reporter import requests
 from .rundir import AttemptDir, RunDir
@@ -47,7 +48,7 @@ class Supervisor:
     """One attempt of one run; the caller holds the lock and has made the run folder the working folder."""
 
     def __init__(self, home: Path, run: RunDir, attempt: AttemptDir, spec: Spec, launch: Launch) -> None:
-        self._home, self._inode = home, _inode(Path("."))
+        self._home, self._folder = home, rundir.identity(Path("."))
         self._attempt, self._spec, self._launch = attempt, spec, launch
         self._file = StatusFile(run, say)
         self._progress = Progress(spec)
@@ -179,7 +180,7 @@ class Supervisor:
 
     def _chores(self, child: Child, now: float) -> None:
         """Once a second: the recorder alive, orphans reaped, logs within bounds, the folder still the same."""
-        if not self._gone and _inode(self._home) != self._inode:
+        if not self._gone and self._folder_lost():
             self._gone = True
             say("the run folder was deleted or replaced: the worker is asked to stop")
             child.ask()
@@ -221,7 +222,7 @@ class Supervisor:
         self._move(ending.state, ending.message)
         self._cause, self._way_out, self._where = ending.cause, ending.way_out, ending.where
         say(f"{self._cause}: {self._message}")
-        if self._gone or _inode(self._home) != self._inode:
+        if self._gone or self._folder_lost():
             return
         ended = time.time()
         self._file.release()
@@ -232,8 +233,11 @@ class Supervisor:
         self._keeper.wait(RECORDER_SECONDS)
         self._alerts.logging(self._progress.step, self._keeper.trouble())
         deadline = time.monotonic() + DISK_FULL_SECONDS
-        while not self._write_status(ended) and time.monotonic() < deadline and _inode(self._home) == self._inode:
+        while not self._write_status(ended) and time.monotonic() < deadline and not self._folder_lost():
             time.sleep(1.0)
+
+    def _folder_lost(self) -> bool:
+        return rundir.identity(self._home) != self._folder
 
     def _move(self, to: str, message: str = "") -> None:
         if to != self._state:
@@ -304,20 +308,3 @@ def main(attempt_path: str) -> int:
     launch = codec.loads(Launch, rundir.read(attempt.launch), f"{attempt.launch}")
     Supervisor(home, run, attempt, spec, launch).run()
     return 0
-
-
-def say(line: str) -> None:
-    """One line of supervisor.log, which is this process's standard error."""
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
-    try:
-        os.write(2, f"{stamp} {line}\n".encode(errors="replace"))
-    except OSError:  # a full disk: there is nowhere left to complain
-        pass
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
