@@ -188,7 +188,7 @@ def gamma_small_batches(rng: Rng) -> Log:
 
 
 def heavy_tails_near_zero(rng: Rng) -> Log:
-    form = shape(rng, power=rng.uniform(1.8, 2.6), noise=0.05)
+    form = shape(rng, power=rng.uniform(1.8, 2.6), noise=0.05, start=rng.choice([0.7, 2.3, 4.6]))
     form.floor = form.start * 1e-5
     return Log(run(rng, form, heavy(rng.uniform(0.4, 0.8), 8), evals=0))
 
@@ -374,9 +374,10 @@ def windows_of_noisy_steps(rng: Rng) -> Log:
 def mixture_of_tasks(rng: Rng) -> Log:
     """Batches of two tasks whose losses differ by a factor."""
     form = shape(rng, noise=0.05)
-    factor = rng.uniform(1.5, 4.0)
+    factor, share = rng.uniform(1.5, 4.0), rng.uniform(0.3, 0.5)
     return Log(
-        run(rng, form, lambda rng: math.exp(rng.gauss(0, 0.05)) * (factor if rng.random() < 0.2 else 1.0)), form.plan()
+        run(rng, form, lambda rng: math.exp(rng.gauss(0, 0.05)) * (factor if rng.random() < share else 1.0)),
+        form.plan(),
     )
 
 
@@ -677,6 +678,15 @@ def _flat(rng: Rng, level: float, noise: float, first: Callable[[int], float] = 
     return Log(records, replace(form.plan(), **plan), "no_learning", late)  # type: ignore[arg-type]
 
 
+def divergence_in_a_short_run(rng: Rng) -> Log:
+    """Ten to sixteen epochs, one number each: it learns, then it is back near the start."""
+    points = rng.randint(10, 16)
+    form = shape(rng, points=points, noise=0.03, start=2.3, floor=0.3, power=0.9)
+    at = rng.randint(5, points - 4)
+    records = run(rng, form, evals=0, level=lambda point: form.level(point) if point < at else 2.3)
+    return Log(records, RulePlan(), "divergence", trains(records)[at])
+
+
 def stuck_at_chance(rng: Rng) -> Log:
     classes = rng.choice([2, 10, 100])
     return _flat(rng, math.log(classes), 0.01, classes=classes)
@@ -792,6 +802,7 @@ FAULTY: tuple[Callable[[Rng], Log], ...] = (
     divergence_sudden,
     divergence_exponential,
     collapse_to_the_start,
+    divergence_in_a_short_run,
     stuck_at_chance,
     wrong_labels,
     learning_rate_far_too_low,

@@ -154,7 +154,8 @@ def verdict(
         decision = decide(found, alerts, plan)
         if decision is not None:
             return _complete(found, decision, outcome)
-    return _complete(found, Verdict("converged", tuple(_course(found)), CONVERGED), outcome)
+    passed = [f"passed: {alert.message}" for alert in _of(alerts, "loss_spike", "grad_norm_spike", "non_finite")[:3]]
+    return _complete(found, Verdict("converged", (*_course(found), *passed), CONVERGED), outcome)
 
 
 def _complete(found: Account, decision: Verdict, outcome: str) -> Verdict:

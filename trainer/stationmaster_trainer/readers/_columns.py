@@ -200,13 +200,39 @@ class Converter:
     window: list[tuple[int, float]] = field(default_factory=list)
     """(step, loss) of the rows that are being folded."""
 
+    def __post_init__(self) -> None:
+        order = ("step", "loss", "eval_loss", "learning_rate", "grad_norm", "split")
+        self.names = tuple(self.columns.get(role) for role in order)
+        """Columns of the roles in that order."""
+
     def records(self, rows: Iterable[Row]) -> Records:
         """One pass over the rows; at most one Train and one Eval each."""
         for row in rows:
             self.rows += 1
+            if self._plain(row):
+                if len(self.window) >= self.every:
+                    yield from self._fold()
+                continue
             self._position(row)
             yield from self._row(row)
         yield from self._fold()
+
+    def _plain(self, row: Row) -> bool:
+        """Takes the usual row (a step, a train loss, perhaps a rate and a norm, all plain numbers) in a fraction of the time;
+        False, and nothing taken, for any other."""
+        get, (step_name, loss_name, eval_name, rate_name, norm_name, split_name) = row.get, self.names
+        step, loss, rate, norm = get(step_name), get(loss_name), get(rate_name), get(norm_name)
+        if type(step) is not int or type(loss) is not float or split_name is not None or get(eval_name) is not None:
+            return False
+        if (rate is not None and type(rate) is not float) or (norm is not None and type(norm) is not float):
+            return False
+        self.step = step
+        if rate is not None:
+            self.rate = rate
+        if norm is not None:
+            self.gradients.append(norm)
+        self.window.append((step, loss))
+        return True
 
     def _position(self, row: Row) -> None:
         column = self.columns.get("step") or self.columns.get("epoch")

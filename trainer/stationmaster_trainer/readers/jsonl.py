@@ -18,8 +18,11 @@ from ._reading import Reading
 
 SAMPLE = 400
 """Rows that are looked at before the columns are named."""
-MOST_RECORDS = 100_000
+MOST_RECORDS = 25_000
 """Rows beyond which a log is folded into windows, so that a long one takes seconds."""
+
+SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+"""The C scanner alone: a third of the time of json.loads for short lines."""
 
 
 def accepts(path: Path) -> bool:
@@ -95,15 +98,15 @@ def _rows(path: Path, reading: Reading) -> Iterator[dict[str, Any] | None]:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """A line as a flat row; objects inside it are flattened with `/` (`{"train": {"loss": 1}}` has the column
-    `train/loss`)."""
+    """A line as a flat row; objects inside it are flattened with `/` (`{"train": {"loss": 1}}` has the column `train/loss`)."""
+    text = line.decode("utf-8", "replace").strip()
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row, end = SCAN(text, 0)
+    except (ValueError, RecursionError, StopIteration):
         return None
-    if not isinstance(row, dict):
+    if not isinstance(row, dict) or end != len(text):
         return None
-    return flat(row) if any(isinstance(value, dict) for value in row.values()) else row
+    return flat(row) if text.count("{") > 1 else row
 
 
 def flat(row: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from ._window import Window, log_ratio, median
 
 GRACE = 10
-"""Points before the spread is trusted; until then only a jump to eight times (or `ratio` squared) over all so far counts."""
+"""Points before the spread is trusted; until then only a jump to eight times (or `ratio` squared) over all so far
+counts."""
 START = 5
 """First points whose median is the series' starting level."""
 TAIL = 3.5
@@ -71,7 +72,9 @@ class Excursions:
         if residual <= math.log(ratio):
             return False
         if self.count < GRACE:
-            return residual > max(math.log(8.0), 2.0 * math.log(ratio)) and (self.highest is None or value > self.highest)
+            return residual > max(math.log(8.0), 2.0 * math.log(ratio)) and (
+                self.highest is None or value > self.highest
+            )
         if residual <= tails * self.residuals.quantile(0.95):
             return False  # one point in twenty goes about as far: that is how this series is
         return residual - self.residuals.median() > tails * self.tail * self.spread()

@@ -31,21 +31,25 @@ class TrainLoss(Watcher):
 
     known: Known
     steps: int = 0
+    """Bad steps of the newest episode."""
     first: int = 0
+    good: int = 0
+    """Good records since."""
 
     def train(self, record: Train) -> Sight | None:
         bad = record.nonfinite if record.nonfinite_what == "loss" else int(not math.isfinite(record.loss))
         if not bad:
+            self.good += 1
             return None
-        first = record.nonfinite_step if record.nonfinite_step is not None else record.step
-        self.first = self.first or first
-        self.steps += bad
-        message = (
-            f"train loss was not finite at step {first} ({bad} of the {max(record.steps, bad)} steps up to "
-            f"{record.step})"
-        )
-        seen = {"nonfinite_steps": float(self.steps), "step": float(first)}
-        return Sight(first, record.step, float(self.steps), "critical", message, seen, record.worst_samples)
+        step = record.nonfinite_step if record.nonfinite_step is not None else record.step
+        if self.steps == 0 or self.good >= self.calm:
+            self.steps, self.first = 0, step
+        self.steps, self.good = self.steps + bad, 0
+        message = f"train loss was not finite at step {self.first}"
+        if self.steps > 1:
+            message += f" and in {self.steps - 1} more steps up to {record.step}"
+        seen = {"nonfinite_steps": float(self.steps), "step": float(self.first)}
+        return Sight(self.first, record.step, float(self.steps), "critical", message, seen, record.worst_samples)
 
 
 @dataclass

@@ -34,6 +34,8 @@ class Divergence(Watcher):
     """Lowest running median so far."""
     since: int = 0
     """Step of the last record that was still at the best level."""
+    count: int = 0
+    last_step: int = 0
     away: bool = False
     """Whether the last look saw a divergence: its wild points are no measure of the ordinary noise."""
 
@@ -42,6 +44,8 @@ class Divergence(Watcher):
         if not math.isfinite(value):
             return None
         recent = self.recent
+        self.count += 1
+        self.last_step = record.step
         if len(self.start) < START:
             self.start.append(value)
         recent.add(value)
@@ -59,6 +63,21 @@ class Divergence(Watcher):
             self.since, self.away = record.step, False
             return None
         return self.judge(record, low, best)
+
+    def finish(self) -> Sight | None:
+        """A short run's last word: the newest points, three at least, are all far above the lowest and near the
+        start."""
+        values = list(self.recent.arrived)
+        if not 6 <= self.count < 2 * self.recent.size or min(self.start) <= 0.0:
+            return None
+        at = values.index(min(values))
+        tail, best, start = values[at + 1 :], values[at], median(self.start[:3])
+        back = [value for value in tail if value > best + 0.5 * max(start - best, best)]
+        if len(back) < 3 or back != tail[-len(back) :]:
+            return None
+        message = f"train loss rose from {best:.4g} to {tail[-1]:.4g} and stayed there to the end (start: {start:.4g})"
+        seen = {"best": best, "level": tail[-1], "start": start}
+        return Sight(self.since, self.last_step, tail[-1] / best, "critical", message, seen)
 
     def judge(self, record: Train, low: float, best: float) -> Sight | None:
         start, deviation = median(self.start), self.deviation.median()
