@@ -30,6 +30,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/poll.py
+	$(BIN)/python benchmarks/rules.py
 
 docs: setup
 	$(BIN)/stationmaster docs
