@@ -233,7 +233,7 @@ def _loggers(status: Status) -> list[str]:
 
 def end(status: Status) -> list[str]:
     """Cause, evidence in our own words, and the way out."""
-    meaning = CAUSES.get(status.cause or "", "")
+    meaning = CAUSES.get(status.cause or "", "") if status.state != DERIVED else ""
     message = plain(status.message, 240) if status.cause in OURS else ""
     known = message.lower().startswith(meaning.lower())
     parts = ["" if known or not meaning else f"{meaning}.", message, plain(status.way_out, 200)]

@@ -241,9 +241,10 @@ class Builder:
         return self.status
 
     def end(self, state: str, cause: str, **changes: Any) -> Status:
-        """The last status of an attempt; the lock is let go."""
+        """The last status of an attempt; only then is the lock let go."""
+        last = self.publish(state=state, cause=cause, ended=time.time(), eta_seconds=None, **changes)
         self.let_go()
-        return self.publish(state=state, cause=cause, ended=time.time(), eta_seconds=None, **changes)
+        return last
 
     def hold(self) -> None:
         """Holds `supervisor.lock`, as a living supervisor does."""

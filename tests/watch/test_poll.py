@@ -329,6 +329,7 @@ def test_a_lost_run_is_told_with_its_last_step_and_checkpoint(desk: Any, running
     said = desk.poll()
     assert said.facts["state"] == "lost" and said.facts["step"] == 300
     assert "digits-01: lost, step 300/400" in said.text
+    assert "saved and stopped itself" not in said.text
     assert "resume_run" in said.text and "checkpoint-300" in said.text
     assert said.facts["next_poll_seconds"] is None
 

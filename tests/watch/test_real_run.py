@@ -69,10 +69,10 @@ def test_a_real_run_is_watched_stopped_resumed_and_reported_with_its_true_number
 ) -> None:
     project = make_project(model=SLOW)
     chat = connect(project)
-    shown = chat.confirmed(epochs=10, checkpoint_every=90, validate_every=90)
+    shown = chat.confirmed(epochs=6, checkpoint_every=45, validate_every=45)
     run = chat.accepted("start_run", digest=shown.facts["digest"]).facts["run"]
 
-    screen, code = watched_until(project, run, b"checkpoint-90")
+    screen, code = watched_until(project, run, b"checkpoint-45")
     assert code == 130 and b"The run goes on" in screen, screen.decode()[-3000:]
     assert "░".encode() in screen and b"validation loss" in screen
 
@@ -80,7 +80,7 @@ def test_a_real_run_is_watched_stopped_resumed_and_reported_with_its_true_number
     assert stopped.returncode == 0, stopped.stderr
     assert f"{run}: stopped (user)" in stopped.stdout
     looked = json.loads(command(project, "status", run, "--json").stdout)
-    assert looked["state"] == "stopped" and 90 < looked["step"] < looked["total_steps"] == 450
+    assert looked["state"] == "stopped" and 45 < looked["step"] < looked["total_steps"] == 270
     listed = json.loads(command(project, "runs", "--json").stdout)
     assert [(row["run"], row["state"]) for row in listed] == [(run, "stopped")]
 
@@ -96,13 +96,13 @@ def test_a_real_run_is_watched_stopped_resumed_and_reported_with_its_true_number
     assert "attempt 2 from step" in said.text
 
     summary = chat.accepted("summarize", run=run)
-    assert summary.text.startswith("Training Complete\n" + "=" * 16 + "\nTotal steps: 450\n")
+    assert summary.text.startswith("Training Complete\n" + "=" * 16 + "\nTotal steps: 270\n")
     folder = project.path / "runs" / run
     start = next(row for row in rows(folder, 2) if row["kind"] == "started")["step"]
     kept = [row for row in rows(folder, 1) if row.get("step", 0) <= start] + rows(folder, 2)
     train = [row for row in kept if row["kind"] == "train"]
     evals = [row for row in kept if row["kind"] == "eval"]
-    assert sum(row["steps"] for row in train) == 450
+    assert sum(row["steps"] for row in train) == 270
     best = min(evals, key=lambda row: row["loss"])
     facts = summary.facts
     assert facts["final_train_loss"] == train[-1]["loss"]
