@@ -108,6 +108,7 @@ def test_a_checkpoint_request_saves_and_the_run_goes_on(bench: Bench) -> None:
     [
         ("exception", "exception", "IndexError: list index out of range"),
         ("memory", "oom", "out of memory"),
+        ("limit", "oom", "MemoryError"),
         ("exit", "exited_early", "exit code 0"),
         ("exit_hard", "exited_early", "exit code 0"),
         ("abort", "signal", "SIGABRT"),
@@ -122,7 +123,7 @@ def test_a_fault_of_the_training_code_is_failed_with_its_cause(
     assert status.step >= 40 or fault in ("exit_hard", "abort")  # these take the newest rows with them
     if fault == "exception":
         assert status.where == "user_code.py:2"
-    if fault == "memory":
+    if cause == "oom":
         assert "batch_size 4 with gradient_accumulation 2" in status.way_out
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from process_bench import Bench, eventually, pid_of, processes_of, until
@@ -19,6 +20,13 @@ from stationmaster_trainer.process import state
 from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.states import FINAL
 
+STARTER = """
+import sys
+from pathlib import Path
+from stationmaster_server import runs
+from stationmaster_trainer.rundir import RunDir
+runs.start_attempt(RunDir(Path(sys.argv[1])), sys.executable)
+"""
 SERVER = """
 import sys, threading, time
 from pathlib import Path
@@ -56,6 +64,27 @@ def test_a_worker_without_supervisor_saves_and_stops_and_the_reader_tells_it(ben
     eventually(lambda: not processes_of(run.path))  # the recorder has left as well
     rows = run.metrics_csv.read_text().splitlines()
     assert rows[-1].startswith(f"{status.step},")
+
+
+def test_the_kernels_out_of_memory_killer_is_named_as_the_cause(bench: Bench) -> None:
+    """A memory cgroup of its own (version 1), around supervisor and worker; needs the right to make one."""
+    group = Path("/sys/fs/cgroup/memory") / f"stationmaster-{os.getpid()}"
+    run = bench.create(total_steps=100_000, fault="eat", at=20)
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(200 << 20))
+    except OSError:
+        pytest.skip("making a memory cgroup is not allowed here")
+    try:
+        enter = f"import os; open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+        command = [sys.executable, "-c", enter + STARTER, str(run.path)]
+        subprocess.run(command, check=True, capture_output=True)
+        status = until(run, lambda status: status.state in FINAL)
+        assert (status.state, status.cause) == ("failed", "oom"), status.message
+        assert "oom_kill counter grew by 1" in status.message or "Killed process" in status.message
+        eventually(lambda: not processes_of(bench.project))
+    finally:
+        group.rmdir()
 
 
 def test_after_the_death_of_supervisor_and_worker_one_call_says_lost_with_step_and_checkpoint(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -84,6 +85,13 @@ def _fault(extra: dict[str, Any], loss: float) -> float:
         os.abort()
     elif kind == "hang":
         time.sleep(extra.get("hang_seconds", 600))
+    elif kind == "eat":
+        eaten = []
+        while True:
+            eaten.append(b"\1" * (1 << 20))
+    elif kind == "limit":
+        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        bytearray(1 << 31)
     elif kind == "chatter":
         line = b"\x1b[31m" + b"x" * 1_000_000 + b"\n"
         for _ in range(40):
