@@ -67,6 +67,10 @@ class Model:
 
     facts: ModelFacts
     key: str
+    batch: int = 0
+    """Batch that it was measured with."""
+    fits: int | None = None
+    """That batch, where a larger one did not fit in memory."""
 
 
 @dataclass(frozen=True)

@@ -6,42 +6,31 @@ import dataclasses
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stationmaster_trainer import codec, entry
 from stationmaster_trainer.contract import DataFacts, TrainingConfig
 from stationmaster_trainer.errors import ConfigError, RunError
-from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
+from stationmaster_trainer.facts import Finding
 from stationmaster_trainer.rundir import RUNS
 
-from . import backends, checks, configfile, digest, measured, proposal_text, validate
+from . import backends, checks, configfile, digest, proposal_text
 from .checks import Known as Checked
 from .config import consistent, parse, refuse, refused
 from .devices import hardware
-from .plan import ASSISTANT, Model, Plan, Proposal, Validation, with_proposal
-from .policy.choice import Choice, Known, choices
+from .ground import Ground, grounded
+from .plan import ASSISTANT, Plan, Proposal, with_proposal
+from .policy.choice import Choice, choices
 from .policy.formulas import steps_per_epoch
 from .proposal_text import Shown
 from .roots import inside
-from .subject import Subject, checked_data, checked_model, subject
+from .subject import checked_data, checked_model
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 _ELSEWHERE = ("logging", "val_data", "val_fraction")
 """Keys that are other gates' decisions; they are taken there, and recorded there."""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """What the proposal stands on."""
-
-    subject: Subject
-    validation: Validation | None
-    split: SplitFacts
-    model: ModelFacts
-    given: dict[str, Any]
-    """The person's changes by key."""
 
 
 def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASSISTANT) -> tuple[Plan, Shown]:
@@ -56,7 +45,7 @@ def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASS
     _check_paths(project, given)
     if "logging" in typed:
         plan = backends.choose(plan, typed["logging"] or ("file",), by)
-    plan, found = _grounded(project, plan, given, typed, started)
+    plan, found = grounded(project, plan, given, typed, started)
     plan = replace(plan, run_name=str(found.given.get("run_name") or _run_name(project, plan, found)))
     shown = _shown(project, plan, found)
     if plan.logging is None or plan.validation is None:
@@ -96,38 +85,6 @@ def _free(project: Path, path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-def _grounded(
-    project: Path, plan: Plan, given: dict[str, Any], typed: Mapping[str, Any], started: float
-) -> tuple[Plan, Ground]:
-    """Split and model measured, or taken from the plan where nothing changed."""
-    if typed.get("val_data") is not None or typed.get("val_fraction") is not None:
-        plan, found = validate.decide(project, plan, _decision(typed), given)
-    else:
-        found = subject(project, given)
-    if plan.validation is not None:
-        plan, _ = validate.again(found, replace(plan, changes=given))
-        wanted, facts = plan.validation.config, plan.validation.facts  # type: ignore[union-attr]
-    else:
-        wanted = validate.data_config(found, given, {"val_data": "split"})
-        facts = measured.split(found, wanted, None)
-    batch = given.get("batch_size", min(32, facts.train_samples))
-    if not 1 <= batch <= facts.train_samples:
-        limit = f"a whole number from 1 to {facts.train_samples:,} (the training samples)"
-        raise ConfigError(refused("batch_size", batch, limit))
-    asked = {key: given[key] for key in measured.MODEL_KEYS if key in given}
-    asked |= {**wanted, "batch_size": batch, "model_name": found.model_name, "task": facts.task, "target": facts.target}
-    model = measured.model(found, asked, plan.model, measured.SECONDS - (time.monotonic() - started))
-    plan = replace(plan, model=Model(model.facts, model.key))
-    return plan, Ground(found, plan.validation, facts, model.facts, given)
-
-
-def _decision(typed: Mapping[str, Any]) -> dict[str, Any]:
-    val_data, fraction = typed.get("val_data"), typed.get("val_fraction")
-    if val_data not in (None, "split") and fraction is not None:
-        raise ConfigError(refused("val_fraction", fraction, f"only with val_data: split, not with {val_data!r}"))
-    return {"val_data": val_data or "split", "val_fraction": fraction or validate.SPLIT}
-
-
 def _run_name(project: Path, plan: Plan, found: Ground) -> str:
     """`<model>-<date>-<nnn>`, kept while it is free: showing the configuration again does not rename the run."""
     if plan.run_name and plan.proposal is not None and _unused(project, plan.run_name):
@@ -142,7 +99,7 @@ def _unused(project: Path, name: str) -> bool:
 
 
 def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
-    computed = choices(_known(found), found.given)
+    computed = choices(found.known, found.given)
     config = _config(plan, found, computed)
     steps = steps_per_epoch(found.split.train_samples, config.batch_size, config.gradient_accumulation)
     consistent(
@@ -163,23 +120,6 @@ def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
         changes=_changes(found, computed),
         decided=found.validation is not None,
         seconds=seconds,
-    )
-
-
-def _known(found: Ground) -> Known:
-    split, model = found.split, found.model
-    shape = split.sample_shape
-    language = split.task == "language_modeling"
-    return Known(
-        framework=found.subject.framework,
-        task=split.task,
-        input="text" if language else "images" if len(shape) == 3 else "table",
-        train_samples=split.train_samples,
-        val_samples=split.val_samples,
-        parameters=model.parameters,
-        precisions=model.precisions,
-        device=model.device,
-        tokens_per_sample=int(found.given.get("sequence_length", DEFAULTS["sequence_length"])) if language else 1,
     )
 
 
@@ -237,7 +177,7 @@ def _seconds(found: Ground, config: TrainingConfig) -> float | None:
     one = found.model.seconds_per_batch
     if one is None:
         return None
-    one *= max(1.0, config.batch_size / min(32, found.split.train_samples))
+    one *= max(1.0, config.batch_size / found.batch)
     validations = config.total_steps / config.validate_every * found.split.val_samples / config.batch_size / 3
     return one * (config.total_steps * config.gradient_accumulation + validations)
 

@@ -166,6 +166,20 @@ def test_a_damaged_plan_is_set_aside_and_said(hall: Any, desk: Any) -> None:
     assert "set aside" in chat.accepted("choose_logging", backends=["file"]).text
 
 
+def test_a_batch_that_does_not_fit_in_memory_is_halved_and_made_up_for(hall: Any, desk: Any) -> None:
+    source = (hall.folder / "office" / "model.py").read_text()
+    limit = "        if len(x) > 16:\n            raise torch.OutOfMemoryError('CUDA out of memory.')\n"
+    project = hall.make(
+        "large", model=source.replace("        return self.layers", f"{limit}        return self.layers")
+    )
+    chat = desk.on(project)
+    reply = chat.accepted("propose_config")
+    config = reply.facts["config"]
+    assert (config["batch_size"], config["gradient_accumulation"]) == (16, 2)
+    assert "batch_size: 16  # the largest that fits in memory [measured]" in reply.text
+    assert "gradient_accumulation: 2  # reaches the effective batch of 32" in reply.text
+
+
 def test_a_model_that_cannot_be_imported_is_refused_with_its_place(hall: Any, desk: Any) -> None:
     project = hall.make("broken", model="import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n    x = 1 / 0\n")
     chat = desk.on(project)
