@@ -94,6 +94,9 @@ class Loop:
         self._step = start_step
         self._saved_step = start_step
         self._window = Window()
+        self._begun = 0.0
+        self._frozen = False
+        self._drawn: tuple[int, int, float, float, Any] = (start_step, 0, 0.0, 0.0, ())
         self._pending: list[tuple[int, int, float, float, Any]] = []
         self._bad_in_a_row = 0
         self._train_loss: float | None = None
@@ -101,52 +104,66 @@ class Loop:
 
     def run(self) -> Outcome:
         """Trains to the end, a request to stop, or exhausted patience; the last checkpoint is complete then."""
-        begun = time.perf_counter()
+        self.begin()
+        reason: str | None = None
+        while reason is None and self._step < self._config.total_steps:
+            self._advance(self._step + 1)
+            reason = self.done()
+        return self.finish(reason)
+
+    def begin(self) -> None:
+        """For a framework whose own loop drives: `begin`, for each step `draw` and `done`, then `finish`."""
+        self._begun = time.perf_counter()
         self._reporter.phase("train", self._step)
         self._window = Window()
-        reason = self._train()
-        self._reporter.phase("finish", self._step)
-        self._saver.wait()
-        samples = self._feed.plan.samples_until(self._step)
-        return Outcome(reason, self._step, samples, time.perf_counter() - begun)
 
-    def _train(self) -> str:
-        config = self._config
-        first = self._step + 1
-        for step in range(first, config.total_steps + 1):
-            self._advance(step)
-            if step == first:
-                gc.freeze()  # the model and the libraries are no garbage: later collections need not walk them
-            if step % config.log_every == 0:
-                self._flush()
-            reason = self._after(step)
-            if reason is not None:
-                return reason
-        return "completed"
-
-    def _advance(self, step: int) -> None:
+    def draw(self) -> tuple[Group, float]:
+        """Batches and learning rate of the next step."""
+        step = self._step + 1
         rate = self.learning_rate(step)
         begun = time.perf_counter()
         group = self._feed.get(step)
-        waited = time.perf_counter() - begun
-        if self._is_probe(step):
-            self._probe(group, rate, step)
-        else:
-            self._trainee.step(group.batches, rate)
-        self._pending.append((step, group.samples, rate, waited, group.rows))
-        self._step = step
+        self._drawn = (step, group.samples, rate, time.perf_counter() - begun, group.rows)
+        return group, rate
+
+    def done(self) -> str | None:
+        """After the drawn step: record, validation and checkpoint where they are due; the reason when it must end."""
+        self._pending.append(self._drawn)
+        self._step = step = self._drawn[0]
         self._reporter.beat(step)
+        if not self._frozen:
+            gc.freeze()  # the model and the libraries are no garbage: later collections need not walk them
+            self._frozen = True
+        if step % self._config.log_every == 0:
+            self._flush()
+        return self._after(step)
 
-    def _is_probe(self, step: int) -> bool:
-        """The first step, the first validation, then after twice as many validations each time."""
-        times, rest = divmod(step, self._config.validate_every)
-        return step == 1 or (rest == 0 and times & (times - 1) == 0)
+    def finish(self, reason: str | None) -> Outcome:
+        """Waits for the last checkpoint. `reason`: what `done` said; None when every step is done."""
+        self._reporter.phase("finish", self._step)
+        self._saver.wait()
+        samples = self._feed.plan.samples_until(self._step)
+        return Outcome(reason or "completed", self._step, samples, time.perf_counter() - self._begun)
 
-    def _probe(self, group: Group, rate: float, step: int) -> None:
-        facts = self._trainee.probe(group.batches, rate)
+    @property
+    def probing(self) -> bool:
+        """Whether the drawn step is looked at: the first, the first validation, then after twice as many each time."""
+        times, rest = divmod(self._drawn[0], self._config.validate_every)
+        return self._drawn[0] == 1 or (rest == 0 and times & (times - 1) == 0)
+
+    def probed(self, facts: dict[str, Any]) -> None:
+        """Takes in what was seen at the drawn step, see `Trainee.probe`."""
+        step = self._drawn[0]
         if step == 1:
             facts["initial_loss"] = facts.get("loss")
         self._reporter.note("updates and gradients by layer, and parameters that stay as they are", step, **facts)
+
+    def _advance(self, step: int) -> None:
+        group, rate = self.draw()
+        if self.probing:
+            self.probed(self._trainee.probe(group.batches, rate))
+        else:
+            self._trainee.step(group.batches, rate)
 
     def _after(self, step: int) -> str | None:
         """Validation, checkpoint and end, where they are due after `step`; the reason when it was the last one."""
@@ -202,16 +219,8 @@ class Loop:
         """Writes the record of the steps since the last one."""
         results = self._trainee.drain()
         for (step, samples, rate, waited, rows), result in zip(self._pending, results, strict=True):
-            self._window.add(
-                step,
-                result.loss,
-                result.grad_norm,
-                samples,
-                rate,
-                skipped=result.skipped,
-                data_seconds=waited,
-                indices=rows,
-            )
+            loss, norm = result.loss, result.grad_norm
+            self._window.add(step, loss, norm, samples, rate, skipped=result.skipped, data_seconds=waited, indices=rows)
             self._count_bad(result)
         self._pending.clear()
         if not self._window.steps:
@@ -265,13 +274,7 @@ class Loop:
         with self._window.paused():
             loss = found.loss if found else None
             best = self._progress.saved(loss if self._has_validation else self._train_loss, step)
-            label = Label(
-                step=step,
-                position=self._position(),
-                best=best,
-                eval_loss=loss,
-                metrics=found.metrics if found else {},
-            )
+            label = Label(step, self._position(), best, loss, found.metrics if found else {})
             self._saver.save(label, self._trainee.snapshot)
         self._saved_step = step
         self._reporter.phase("train", step)

@@ -89,13 +89,16 @@ class TorchTrainee:
 
     def step(self, batches: Sequence[Batch], learning_rate: float) -> None:
         """One optimizer step; see `loop.Trainee`."""
-        self._update(self.backward(batches), learning_rate)
+        self.update(self.backward(batches), learning_rate)
 
     def probe(self, batches: Sequence[Batch], learning_rate: float) -> dict[str, Any]:
         """The same step with a look at what it changed."""
-        loss = self.backward(batches)
+        return self.probed_update(self.backward(batches), learning_rate)
+
+    def probed_update(self, loss: Tensor, learning_rate: float) -> dict[str, Any]:
+        """`update` with a look at what it changed."""
         probe = Probe(self._named, float(self._scale.value) if self._scale else 1.0)
-        self._update(loss, learning_rate)
+        self.update(loss, learning_rate)
         value, facts = float(loss), probe.facts()
         if not all(map(math.isfinite, (value, *facts["grad_norm"].values()))):
             facts = {}  # an update that was left out says nothing about the layers
@@ -189,7 +192,8 @@ class TorchTrainee:
             )
         return gradients
 
-    def _update(self, loss: Tensor, learning_rate: float) -> None:
+    def update(self, loss: Tensor, learning_rate: float) -> None:
+        """Clips and applies the gradients of `loss`; leaves the update out when something in it is not finite."""
         if self._deferred:
             self._update_deferred(loss, learning_rate)
         else:
