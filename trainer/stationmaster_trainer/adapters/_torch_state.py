@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .. import packages
 from ..checkpoint import Snapshot
 from ..errors import CheckpointError
 from . import _torch_device
@@ -58,8 +58,7 @@ def take(
     state = {**more, "ties": ties, "extra": extra, "rng": _torch_device.rng_state()}
 
     def write(folder: Path) -> None:
-        safetensors = packages.need("safetensors.torch", "saving a checkpoint")
-        safetensors.save_file(copies, str(folder / MODEL), metadata={"format": "pt"})
+        save_file(copies, str(folder / MODEL), metadata={"format": "pt"})
         torch.save(optimizer_copy, folder / OPTIMIZER)
         torch.save(state, folder / STATE)
         write_more(folder)
@@ -69,7 +68,7 @@ def take(
 
 def load_model(model: nn.Module, folder: Path) -> None:
     """Fills the model from a verified checkpoint. CheckpointError names the first parameter that does not fit."""
-    weights = packages.need("safetensors.torch", "reading a checkpoint").load_file(str(folder / MODEL))
+    weights = load_file(str(folder / MODEL))
     state = read_state(folder)
     weights |= {name: weights[source] for name, source in state["ties"].items() if source in weights}
     weights |= state["extra"]
