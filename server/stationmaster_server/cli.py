@@ -23,7 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="stationmaster", description="Train a neural network from a conversation.")
     parser.add_argument("--version", action="version", version=f"stationmaster {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    modules = {name: import_module(f"{commands.__name__}.{name}") for name in known_commands()}
+    argv = sys.argv[1:] if argv is None else argv
+    known = known_commands()
+    needed = (
+        argv[:1] if argv[:1] and argv[0] in known else known
+    )  # a server must not wait for the other commands' imports
+    modules = {name: import_module(f"{commands.__name__}.{name}") for name in needed}
     for module in modules.values():
         module.add(subparsers)
     arguments = parser.parse_args(argv)
