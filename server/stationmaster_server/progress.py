@@ -115,6 +115,8 @@ def bar(status: Status, width: int = 24) -> str:
 def one_line(status: Status) -> str:
     """State, step and the newest numbers in one line for a terminal or a log."""
     parts = [f"{status.state} {_steps(status)}"]
+    if status.eta_seconds is not None and status.state not in FINAL and status.state != DERIVED:
+        parts.append(f"ETA {duration(status.eta_seconds)}")
     if status.loss is not None:
         parts.append(f"loss {number(status.loss)} (avg {number(status.loss_average)})")
         parts.append(f"lr {number(status.learning_rate)}")
@@ -124,8 +126,6 @@ def one_line(status: Status) -> str:
         parts.append(f"phase {status.phase}")
     if status.eval is not None:
         parts.append(f"validation {number(status.eval.loss)}{_metrics(status)}")
-    if status.eta_seconds is not None and status.state not in FINAL and status.state != DERIVED:
-        parts.append(f"ETA {duration(status.eta_seconds)}")
     if status.alerts_open:
         parts.append(f"{many(len(status.alerts_open), 'alert')} open")
     return ", ".join(parts)

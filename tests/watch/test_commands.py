@@ -79,7 +79,7 @@ def test_watch_without_a_terminal_prints_plain_lines_news_and_the_end(
     first.start()
     assert main(["watch", "digits-01", "--project", str(folder)]) == code
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("digits-01: running 200/400, loss 0.311")
+    assert lines[0].startswith("digits-01: running 200/400, ETA 10s, loss 0.311")
     assert "newest checkpoint: checkpoints/digits-01/checkpoint-210" in lines
     assert any(line.startswith("WARNING loss_spike") for line in lines)
     assert any(line.startswith(f"digits-01: {state}") for line in lines)
