@@ -8,15 +8,10 @@ from typing import Any
 
 import torch
 
-from .. import entry, manifest
-from ..checkpoint import Saver, read_position
+from .. import attempt
 from ..contract import Launch, Spec
-from ..dataset import Data, LazyDataset
-from ..early_stopping import Progress
-from ..errors import CheckpointError, DataError
+from ..dataset import Data
 from ..facts import ModelFacts
-from ..feed import Feed, Plan
-from ..loop import Loop
 from ..reporter import Outcome, Reporter
 from . import _torch_build, _torch_device, _torch_measure
 from ._torch_build import Built
@@ -31,33 +26,15 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     device = _torch_device.choose(config.device)
     reporter.phase("data")
     source = _torch_build.read(config, project)
-    _check_unchanged(spec, source.data.fingerprint, reporter)
+    attempt.check_unchanged(spec, source.data.fingerprint, reporter)
     reporter.phase("model")
     built = _torch_build.build(config, project, source, device)
     trainee = _trainee(spec, built, device, reporter)
-    saver = Saver(
-        Path(spec.checkpoint_dir),
-        project,
-        config.keep_checkpoints,
-        spec.digest,
-        reporter.write,
-        reporter.elapsed,
-    )
-    step, progress = _resume(spec, launch, trainee, saver, reporter)
-    reporter.started(_torch_device.describe(device), trainee.precision, step)
-    if launch.attempt == 1:
-        for message in source.data.notes:
-            reporter.note(message, step)
-    plan = Plan(config.seed, config.batch_size, config.gradient_accumulation, len(source.data.train))
-    # Image files are decoded ahead; the user's own data set may draw random numbers, which a thread would shuffle.
-    ahead = isinstance(source.data.train, LazyDataset) and source.data.train.digest is not None
-    feed = Feed(source.data.train, plan, trainee.convert, ahead)
-    loop = Loop(config, trainee, feed, saver, reporter, source.data.val is not None, progress, step)
-    try:
-        return loop.run()
-    finally:
-        feed.close()
-        saver.close()
+
+    def restore(folder: Path) -> None:
+        _torch_device.set_rng_state(trainee.restore(folder))
+
+    return attempt.run(spec, launch, reporter, source.data, trainee, restore, _torch_device.describe(device))
 
 
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
@@ -89,37 +66,3 @@ def _trainee(spec: Spec, built: Built, device: torch.device, reporter: Reporter)
         tally=built.tally,
         write_more=found.preprocessing.save,
     )
-
-
-def _check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter) -> None:
-    """Refuses other data than those that were confirmed; tells when the model file is another one."""
-    if spec.facts.fingerprint and fingerprint != spec.facts.fingerprint:
-        raise DataError(
-            f"the data changed since they were confirmed: {spec.config.train_data!r} has another content.",
-            "Put the files back as they were, or plan a new run with the new ones.",
-        )
-    path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
-    found = entry.entry_sha256(path, Path(spec.project_dir))
-    if spec.facts.entry_sha256 and found != spec.facts.entry_sha256:
-        reporter.note(f"{path.name} or a file it imports changed since it was confirmed", level="warning")
-
-
-def _resume(
-    spec: Spec, launch: Launch, trainee: TorchTrainee, saver: Saver, reporter: Reporter
-) -> tuple[int, Progress]:
-    """The step to continue from and the progress so far. Raises CheckpointError."""
-    reporter.phase("resume", launch.resume_step)
-    swept = saver.prepare()
-    if swept:
-        reporter.note(f"removed what an interrupted save left: {', '.join(swept)}", launch.resume_step)
-    if launch.resume_from is None:
-        return 0, Progress()
-    folder = Path(launch.resume_from)
-    found = manifest.verify(folder)
-    if found.digest and spec.digest and found.digest != spec.digest:
-        raise CheckpointError(f"{folder} was written under another configuration.", "Start a new run for the new one.")
-    position = read_position(folder)
-    progress = Progress.restored(position.get("progress", {}))
-    saver.best_step = progress.best_saved_step
-    _torch_device.set_rng_state(trainee.restore(folder))
-    return found.step, progress

@@ -1,0 +1,102 @@
+"""One attempt of a run in this process: what every adapter does around its trainee, in whatever framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import entry, manifest
+from .checkpoint import Saver, read_position
+from .contract import Launch, Spec
+from .dataset import Data, LazyDataset
+from .early_stopping import Progress
+from .errors import CheckpointError, DataError
+from .feed import Batch, Feed, Plan
+from .loop import Loop, Trainee
+from .reporter import Outcome, Reporter
+
+
+class Continuable(Trainee, Protocol):
+    """A trainee that the whole attempt is run with."""
+
+    precision: str
+    """Number format in use."""
+
+    def convert(self, inputs: Any, targets: Any, samples: int) -> Batch:
+        """Arrays of a data set as a batch of the framework."""
+
+
+def run(
+    spec: Spec,
+    launch: Launch,
+    reporter: Reporter,
+    data: Data,
+    trainee: Continuable,
+    restore: Callable[[Path], object],
+    device: str,
+) -> Outcome:
+    """From a built trainee to the end of the attempt. `restore` fills it from the folder of a verified checkpoint."""
+    config = spec.config
+    saver = saver_of(spec, reporter)
+    step, progress = resume(spec, launch, saver, reporter, restore)
+    reporter.started(device, trainee.precision, step)
+    if launch.attempt == 1:
+        for message in data.notes:
+            reporter.note(message, step)
+    feed = feed_of(spec, data, trainee.convert)
+    loop = Loop(config, trainee, feed, saver, reporter, data.val is not None, progress, step)
+    try:
+        return loop.run()
+    finally:
+        feed.close()
+        saver.close()
+
+
+def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter) -> None:
+    """Refuses other data than those that were confirmed; tells when the model file is another one."""
+    if spec.facts.fingerprint and fingerprint != spec.facts.fingerprint:
+        raise DataError(
+            f"the data changed since they were confirmed: {spec.config.train_data!r} has another content.",
+            "Put the files back as they were, or plan a new run with the new ones.",
+        )
+    path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
+    found = entry.entry_sha256(path, Path(spec.project_dir))
+    if spec.facts.entry_sha256 and found != spec.facts.entry_sha256:
+        reporter.note(f"{path.name} or a file it imports changed since it was confirmed", level="warning")
+
+
+def saver_of(spec: Spec, reporter: Reporter) -> Saver:
+    """Writes the checkpoints that the configuration asks for."""
+    keep, folder = spec.config.keep_checkpoints, Path(spec.checkpoint_dir)
+    return Saver(folder, Path(spec.project_dir), keep, spec.digest, reporter.write, reporter.elapsed)
+
+
+def feed_of(spec: Spec, data: Data, convert: Callable[[Any, Any, int], Batch]) -> Feed:
+    """The batches of the training data, in the run's order."""
+    config = spec.config
+    plan = Plan(config.seed, config.batch_size, config.gradient_accumulation, len(data.train))
+    # Image files are decoded ahead; the user's own data set may draw random numbers, which a thread would shuffle.
+    ahead = isinstance(data.train, LazyDataset) and data.train.digest is not None
+    return Feed(data.train, plan, convert, ahead)
+
+
+def resume(
+    spec: Spec, launch: Launch, saver: Saver, reporter: Reporter, restore: Callable[[Path], object]
+) -> tuple[int, Progress]:
+    """The step to continue from and the progress so far; what an interrupted save left is gone. CheckpointError."""
+    reporter.phase("resume", launch.resume_step)
+    swept = saver.prepare()
+    if swept:
+        reporter.note(f"removed what an interrupted save left: {', '.join(swept)}", launch.resume_step)
+    if launch.resume_from is None:
+        return 0, Progress()
+    folder = Path(launch.resume_from)
+    found = manifest.verify(folder)
+    if found.digest and spec.digest and found.digest != spec.digest:
+        raise CheckpointError(f"{folder} was written under another configuration.", "Start a new run for the new one.")
+    position = read_position(folder)
+    progress = Progress.restored(position.get("progress", {}))
+    saver.best_step = progress.best_saved_step
+    restore(folder)
+    return found.step, progress
