@@ -264,3 +264,15 @@ def _argument(pid: int, index: int) -> str:
     except OSError:
         return ""
     return parts[index].decode() if index < len(parts) else ""
+
+
+def test_a_defect_in_the_rules_is_one_warning_and_the_run_goes_on(bench: Bench) -> None:
+    run = bench.create(total_steps=200)
+    judge = run.lib / "stationmaster_trainer" / "judge.py"
+    judge.write_text(judge.read_text() + "\n\ndef broken(self, record):\n    raise ZeroDivisionError('a defect')\n")
+    judge.write_text(judge.read_text() + "\n\nJudge.see = broken\n")
+    runs.start_attempt(run, sys.executable)
+    status = until(run, "succeeded")
+    assert [(alert.rule, alert.severity) for alert in status.alerts_open] == [("rules_degraded", "warning")]
+    assert status.alerts_total == 1 and "a defect" in status.alerts_open[0].message
+    assert "Traceback" in run.attempt(1).supervisor_log.read_text()
