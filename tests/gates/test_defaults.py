@@ -70,8 +70,14 @@ def test_a_run_never_has_more_than_about_fifty_checkpoints_of_short_epochs(facts
 
 
 def test_tiny_epochs_are_put_together_and_the_reason_says_so() -> None:
-    every = choices(known(train_samples=40), {})["checkpoint_every"]
+    every = choices(known(train_samples=40), {"epochs": 50})["checkpoint_every"]
     assert (every.value, every.reason) == (20, "every 4 epochs: an epoch is only 5 steps")
+
+
+def test_very_little_data_is_passed_more_often() -> None:
+    found = choices(known(train_samples=10), {})
+    assert (found["epochs"].value, found["total_steps"].value) == (150, 300)
+    assert "2 steps" in found["epochs"].reason
 
 
 def test_an_epoch_longer_than_a_thousand_steps_is_saved_within() -> None:

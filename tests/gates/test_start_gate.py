@@ -64,6 +64,20 @@ def approve(project: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def typed(project: Any, answer: str) -> str:
+    """What `stationmaster approve` shows a person in a terminal who answers so."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "stationmaster_server", "approve", "--project", str(project.path)]
+    with subprocess.Popen(
+        command, env={**os.environ, **project.environment}, stdin=theirs, stdout=subprocess.PIPE, text=True
+    ) as process:
+        os.write(ours, f"{answer}\n".encode())
+        shown = process.communicate(timeout=60)[0]
+    os.close(ours)
+    os.close(theirs)
+    return shown
+
+
 @pytest.fixture(scope="module")
 def digest(desk: Any) -> str:
     """The digest of a short run, shown and not started."""
@@ -119,8 +133,10 @@ def test_a_policy_can_demand_a_person_and_the_terminal_is_one(hall: Any, desk: A
 
     unasked = approve(office)
     assert unasked.returncode == 2 and "there is no terminal to ask in" in unasked.stderr
-    approved = approve(office, "--yes")
-    assert approved.returncode == 0 and digest in approved.stdout and "total_steps: 60" in approved.stdout
+    assert "Not approved." in typed(office, "n")
+    assert "demands that a person approves" in desk.refused("start_run", digest=digest)
+    shown = typed(office, "y")
+    assert digest in shown and "total_steps: 60" in shown and "Approved: " in shown
 
     started = desk.accepted("start_run", digest=digest)
     run = started.facts["run"]

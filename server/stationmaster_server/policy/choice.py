@@ -13,6 +13,9 @@ from typing import Any
 from . import formulas
 from .policy import Default, Row, choose, epochs, policy
 
+FEW_STEPS = 300
+"""Fewer optimizer steps rarely teach anything; little data is passed more often, 200 times at most."""
+
 
 @dataclass(frozen=True)
 class Known:
@@ -189,6 +192,9 @@ def _epochs(step: Step) -> Choice:
     if known.task == "language_modeling":
         return _language_model_epochs(step)
     default = epochs(known.train_samples)
+    enough = min(200, -(-FEW_STEPS // step.steps_per_epoch))
+    if enough > default.value:
+        return Choice(enough, f"an epoch is {step.steps_per_epoch} steps: about {FEW_STEPS} in all", default.source)
     return Choice(default.value, default.reason, default.source)
 
 
