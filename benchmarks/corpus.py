@@ -1,10 +1,8 @@
 """Made logs whose truth is known: healthy runs that look alarming and runs with one fault each, from a seed.
 
-Each kind is a function of a random generator; its docstring-like name says what it is. Nothing here comes from a
-real log. The
-shapes (power laws, multiplicative noise, heavy tails, schedules) are the usual ones; sizes, lengths and noise are
-drawn anew for
-every seed, so that no threshold can be tuned to one of them.
+Each kind is a function of a random generator; its docstring-like name says what it is. Nothing here comes from a real
+log. The shapes (power laws, multiplicative noise, heavy tails, schedules) are the usual ones; sizes, lengths and
+noise are drawn anew for every seed, so that no threshold can be tuned to one of them.
 """
 
 from __future__ import annotations

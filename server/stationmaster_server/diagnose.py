@@ -1,5 +1,4 @@
-"""`stationmaster diagnose`: any finished training log, or a run folder of ours, through the same rules as a live
-run."""
+"""`stationmaster diagnose`: any finished log, or a run folder of ours, through the same rules as a live run."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ from stationmaster_trainer.verdict import Account, Verdict, verdict
 def diagnose(path: Path, mapping: dict[str, str] | None = None) -> dict[str, Any]:
     """What the log at `path` says: verdict, alerts, what could not be checked, the best step. Plain JSON values.
 
-    `mapping` corrects the columns, role → column. Raises FormatError for what cannot be read, ConfigError for a
-    wrong mapping.
+    `mapping` corrects the columns, role → column. Raises FormatError for what cannot be read, ConfigError for a wrong
+    mapping.
     """
     plan = RulePlan()
     if path.is_dir():

@@ -1,9 +1,8 @@
-"""What a run amounts to: one of seven verdicts with its evidence, the checklist's recommendation and ready changes
-of the plan.
+"""What a run amounts to: one of seven verdicts with its evidence, the checklist's recommendation and ready changes of
+the plan.
 
 `Account` gathers what the verdict needs in one pass and constant memory; `verdict` is a pure function of it and the
-alerts.
-Not covered: what no curve shows (a leak between training and validation, labels that are wrong in both).
+alerts. Not covered: what no curve shows (a leak between training and validation, labels that are wrong in both).
 """
 
 from __future__ import annotations

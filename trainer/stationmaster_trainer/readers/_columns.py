@@ -202,7 +202,7 @@ class Converter:
 
     def __post_init__(self) -> None:
         order = ("step", "loss", "eval_loss", "learning_rate", "grad_norm", "split")
-        self.names = tuple(self.columns.get(role) for role in order)
+        self.names = tuple(self.columns.get(role, "") for role in order)
         """Columns of the roles in that order."""
 
     def records(self, rows: Iterable[Row]) -> Records:
@@ -218,11 +218,11 @@ class Converter:
         yield from self._fold()
 
     def _plain(self, row: Row) -> bool:
-        """Takes the usual row (a step, a train loss, perhaps a rate and a norm, all plain numbers) in a fraction of the time;
-        False, and nothing taken, for any other."""
+        """Takes the usual row (a step, a train loss, perhaps a rate and a norm, all plain numbers) in a fraction of
+        the time; False, and nothing taken, for any other."""
         get, (step_name, loss_name, eval_name, rate_name, norm_name, split_name) = row.get, self.names
         step, loss, rate, norm = get(step_name), get(loss_name), get(rate_name), get(norm_name)
-        if type(step) is not int or type(loss) is not float or split_name is not None or get(eval_name) is not None:
+        if type(step) is not int or type(loss) is not float or split_name or get(eval_name) is not None:
             return False
         if (rate is not None and type(rate) is not float) or (norm is not None and type(norm) is not float):
             return False

@@ -40,8 +40,8 @@ def accepts(path: Path) -> bool:
 def read(path: Path, mapping: dict[str, str] | None = None) -> Reading:
     """Opens the log and names its columns; records follow as they are read.
 
-    Raises FormatError for a file that cannot be read or holds no row with a loss, ConfigError for a mapping that
-    does not fit.
+    Raises FormatError for a file that cannot be read or holds no row with a loss, ConfigError for a mapping that does
+    not fit.
     """
     reading = Reading("JSON lines", {}, iter(()))
     try:
@@ -98,7 +98,7 @@ def _rows(path: Path, reading: Reading) -> Iterator[dict[str, Any] | None]:
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
-    """A line as a flat row; objects inside it are flattened with `/` (`{"train": {"loss": 1}}` has the column `train/loss`)."""
+    """A line as a flat row: `{"train": {"loss": 1}}` has the column `train/loss`."""
     text = line.decode("utf-8", "replace").strip()
     try:
         row, end = SCAN(text, 0)

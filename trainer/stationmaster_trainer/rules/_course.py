@@ -40,7 +40,6 @@ class Course:
         return median(self.blocks[first : max(first + 1, round(end * count))])
 
     def noise(self) -> float:
-        """Robust deviation of one block: the median of |difference of neighbours|, which is 0.954 σ for normal
-        noise."""
+        """Robust deviation of one block: median |difference of neighbours|, which is 0.954 σ for normal noise."""
         steps = [abs(later - earlier) for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)]
         return median(steps) / 0.954 if steps else 0.0

@@ -23,13 +23,10 @@ class Excursions:
     """The recent course of one series and how wildly it strays.
 
     Residuals are log ratios to the running median of the last 20 points. Their spread is half the distance of their
-    quartiles
-    (the MAD of a symmetric noise), taken about their own median, which is below zero while the series falls. `tail`
-    is the
-    record of past residuals in units of the spread: a series with heavy tails sets its own bar, whatever its noise.
-    A value
-    is judged before it is added; one that jumped enters the record only slightly above the bar, so that a second is
-    seen.
+    quartiles (the MAD of a symmetric noise), taken about their own median, which is below zero while the series
+    falls. `tail` is the record of past residuals in units of the spread: a series with heavy tails sets its own bar,
+    whatever its noise. A value is judged before it is added; one that jumped enters the record only slightly above
+    the bar, so that a second is seen.
     """
 
     level: Window = field(default_factory=lambda: Window(20))

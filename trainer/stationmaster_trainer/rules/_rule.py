@@ -52,8 +52,7 @@ class Watcher:
     """Watches one series for one rule. Its fields (a dataclass's) are its whole state, plain values and windows.
 
     `train`, `evaluation` and `note` get the records; each returns a Sight or None. Only the kind in `judges` counts
-    towards
-    the calm that ends an episode.
+    towards the calm that ends an episode.
     """
 
     series: ClassVar[str] = "train/loss"

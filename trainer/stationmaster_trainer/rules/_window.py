@@ -12,7 +12,8 @@ from collections.abc import Iterable
 class Window:
     """The newest `size` finite values, in order of arrival and in order of size.
 
-    Adding costs O(log size) comparisons and a short memory move; nothing non-finite may enter (the caller sees to it).
+    Adding costs O(log size) comparisons and a short memory move; nothing non-finite may enter (the caller sees to
+    it).
     """
 
     __slots__ = ("arrived", "ordered", "size")
@@ -67,8 +68,8 @@ class Window:
 def log_ratio(value: float, base: float, floor: float) -> float:
     """ln(value / base), with both held above `floor` > 0: near zero only absolute changes count.
 
-    For series with negative values the logarithm has no meaning; asinh(x / 2·floor) takes over, which is ln(x / floor)
-    for large x, linear around zero and odd, so the same thresholds keep their sense.
+    For series with negative values the logarithm has no meaning; asinh(x / 2·floor) takes over, which is ln(x /
+    floor) for large x, linear around zero and odd, so the same thresholds keep their sense.
     """
     if value > floor and base > floor:
         return math.log(value / base)

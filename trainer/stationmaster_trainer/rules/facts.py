@@ -2,8 +2,7 @@
 notes.
 
 The facts come at step 1 and at some validations (`update_ratio` and `grad_norm` by layer group, `unchanged`,
-`expected_loss`).
-A log without them is not checked. Not covered: dead activations, for which no fact is noted.
+`expected_loss`). A log without them is not checked. Not covered: dead activations, for which no fact is noted.
 """
 
 from __future__ import annotations

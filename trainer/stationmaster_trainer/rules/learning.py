@@ -1,4 +1,4 @@
-"""`divergence`, `no_learning` and `plateau`: where the loss goes over many records, not at one of them."""
+"""`no_learning` and `plateau`: where the loss goes over the whole run, not at one of its records."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import ClassVar
 from ..contract import Train
 from ._course import Course
 from ._rule import Known, Rule, Setting, Sight, Watcher
-from ._window import Window, log_ratio, median
+from ._window import median
 
-FLOOR_SHARE = 1e-3
-"""Share of the starting loss below which only absolute changes count, as for `loss_spike`."""
 START = 5
 """First finite points whose median is the starting loss."""
 EARLY = 40
@@ -23,95 +21,9 @@ FEWEST = 12
 
 
 @dataclass
-class Divergence(Watcher):
-    """The loss has left its best level upwards and stays there: the lower end of the last points, not their mean."""
-
-    known: Known
-    recent: Window = field(default_factory=lambda: Window(10))
-    deviation: Window = field(default_factory=lambda: Window(100))
-    start: list[float] = field(default_factory=list)
-    best: float | None = None
-    """Lowest running median so far."""
-    since: int = 0
-    """Step of the last record that was still at the best level."""
-    count: int = 0
-    last_step: int = 0
-    away: bool = False
-    """Whether the last look saw a divergence: its wild points are no measure of the ordinary noise."""
-
-    def train(self, record: Train) -> Sight | None:
-        value = record.loss
-        if not math.isfinite(value):
-            return None
-        recent = self.recent
-        self.count += 1
-        self.last_step = record.step
-        if len(self.start) < START:
-            self.start.append(value)
-        recent.add(value)
-        if len(recent.ordered) < START:
-            return None
-        level = recent.median()
-        if not self.away:
-            self.deviation.add(abs(value - level))
-        best = self.best
-        if best is None or level < best:
-            self.best, self.since, self.away = level, record.step, False
-            return None
-        low = recent.quantile(0.2)
-        if len(recent.ordered) < recent.size or low <= best:
-            self.since, self.away = record.step, False
-            return None
-        return self.judge(record, low, best)
-
-    def finish(self) -> Sight | None:
-        """A short run's last word: the newest points, three at least, are all far above the lowest and near the
-        start."""
-        values = list(self.recent.arrived)
-        if not 6 <= self.count < 2 * self.recent.size or min(self.start) <= 0.0:
-            return None
-        at = values.index(min(values))
-        tail, best, start = values[at + 1 :], values[at], median(self.start[:3])
-        back = [value for value in tail if value > best + 0.5 * max(start - best, best)]
-        if len(back) < 3 or back != tail[-len(back) :]:
-            return None
-        message = f"train loss rose from {best:.4g} to {tail[-1]:.4g} and stayed there to the end (start: {start:.4g})"
-        seen = {"best": best, "level": tail[-1], "start": start}
-        return Sight(self.since, self.last_step, tail[-1] / best, "critical", message, seen)
-
-    def judge(self, record: Train, low: float, best: float) -> Sight | None:
-        start, deviation = median(self.start), self.deviation.median()
-        self.away = diverged(low, best, start, deviation, self.known.settings)
-        if not self.away:
-            if low <= best + 2.0 * deviation:
-                self.since = record.step
-            return None
-        level = self.recent.median()
-        message = (
-            f"train loss rose from its best level {best:.4g} to {level:.4g} and has stayed above {low:.4g} "
-            f"for most of the last {len(self.recent)} points (start: {start:.4g})"
-        )
-        size = abs(low / best) if best else 1.0
-        return Sight(self.since, record.step, size, "critical", message, {"best": best, "level": level, "start": start})
-
-    def missing(self) -> str:
-        return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
-
-
-def diverged(low: float, best: float, start: float, deviation: float, settings: dict[str, float]) -> bool:
-    """Whether the low end of the recent points is beyond a factor over the best level, beyond the noise, and costs
-    much of what was learnt."""
-    floor = max(FLOOR_SHARE * abs(start), 1e-300) if best > 0.0 else max(0.05 * abs(start), 1e-300)
-    if log_ratio(low, best, floor) < math.log(settings["ratio"]):
-        return False
-    return low - best > settings["deviations"] * deviation and low - best > settings["share"] * (start - best)
-
-
-@dataclass
 class NoLearning(Watcher):
     """The loss is where it began: no part of the run lies below the start by more than its noise, and the noise is
-    small
-    enough to have shown it."""
+    small enough to have shown it."""
 
     retracts: ClassVar[bool] = True
     calm: ClassVar[int] = 16
@@ -123,8 +35,8 @@ class NoLearning(Watcher):
     peak: float = 0.0
     """Highest learning rate so far."""
     rising_at: int = 0
-    """Record at which the learning rate last reached a new height: before it, and shortly after, nothing can be
-    asked of the loss."""
+    """Record at which the learning rate last reached a new height: before it, and shortly after, nothing can be asked
+    of the loss."""
     next_look: int = 8
     """Point at which the course is looked at again: rarely in a long run, so that it costs next to nothing."""
     first_step: int = 0
@@ -181,10 +93,9 @@ def unchanged(first: list[float], course: Course, drop: float) -> bool:
     """Whether the loss has not fallen, and would have shown it.
 
     The start is taken over 5, 10, 20, … points (a fast fall shows in the few, a slow one in the many) and compared
-    with the
-    three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n each). Not
-    shown:
-    the longest comparison still allows a fall by `drop` of the start within one and a half standard errors.
+    with the three later quarters. Fallen: one comparison exceeds three standard errors of two medians (1.25 σ / √n
+    each). Not shown: the longest comparison still allows a fall by `drop` of the start within one and a half standard
+    errors.
     """
     start, late = median(first[:START]), course.part(0.5, 1.0)
     if late - start > max(0.5 * abs(start), 3.0 * deviation(first)):
@@ -278,26 +189,6 @@ class Plateau(Watcher):
 
 
 RULES = (
-    Rule(
-        name="divergence",
-        severity="critical",
-        meaning=(
-            "The optimizer has left the region where it was learning: the learning rate is too high for the "
-            "rest of the run, or the data changed."
-        ),
-        advice=(
-            "Stop, go back to the best checkpoint, and continue with a lower learning rate, more warm-up or "
-            "harder clipping."
-        ),
-        watch=lambda known: [Divergence(known)],
-        settings={
-            "ratio": Setting(1.5, "times the best running median that nearly all of the last 10 points exceed"),
-            "deviations": Setting(
-                4.0, "median absolute deviations of the points about their running median that the rise must exceed"
-            ),
-            "share": Setting(0.1, "share of what was learnt (start minus best) that must be lost again"),
-        },
-    ),
     Rule(
         name="no_learning",
         severity="warning",

@@ -11,8 +11,8 @@ from ._excursion import GRACE, Excursions
 from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 
 SMALL_SHARE, SMALL = 0.05, 0.1
-"""Below this share of the starting loss, and below so many nats, a jump is only told as info: nearly fitted losses leap
-from sample to sample."""
+"""Below this share of the starting loss, and below so many nats, a jump is only told as info: nearly fitted losses
+leap from sample to sample."""
 
 
 @dataclass

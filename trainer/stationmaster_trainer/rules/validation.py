@@ -10,6 +10,8 @@ from ..contract import Eval, Train
 from ._rule import Known, Rule, Setting, Sight, Watcher
 from ._window import Window, median
 
+BETWEEN = 50
+"""Train losses before a validation that stand for the level of the train loss there."""
 SHORT = 12
 """Validations below which medians of three would hide the best one: then the values count as they are, at the end of
 the run."""
@@ -29,8 +31,8 @@ class Overfitting(Watcher):
     """The newest validations, ten at most, oldest first."""
     wobble: Window = field(default_factory=lambda: Window(24))
     """|value - mean of its two neighbours|."""
-    between: Window = field(default_factory=lambda: Window(50))
-    """Train losses since the last validation."""
+    between: list[float] = field(default_factory=list)
+    """Train losses since the last validation, the newest BETWEEN at most."""
     levels: list[float] = field(default_factory=list)
     """Medians of the train loss between the newest validations, three at most."""
     count: int = 0
@@ -48,8 +50,10 @@ class Overfitting(Watcher):
 
     def train(self, record: Train) -> Sight | None:
         if math.isfinite(record.loss):
-            self.between.add(record.loss)
+            self.between.append(record.loss)
             self.trained = True
+            if len(self.between) > BETWEEN:
+                del self.between[0]
         return None
 
     def evaluation(self, record: Eval) -> Sight | None:
@@ -61,9 +65,9 @@ class Overfitting(Watcher):
         if len(self.newest) >= 3:
             before, middle, after = self.newest[-3:]
             self.wobble.add(abs(middle - 0.5 * (before + after)))
-        if len(self.between):
-            self.levels = [*self.levels[-2:], self.between.median()]
-            self.between.clear()
+        if self.between:
+            self.levels = [*self.levels[-2:], median(self.between)]
+            self.between = []
         train = median(self.levels) if self.levels else None
         if self.lowest is None or value < self.lowest:
             self.lowest, self.lowest_step, self.lowest_at, self.train_at_lowest = value, record.step, self.count, train

@@ -1,0 +1,131 @@
+"""`divergence`: the loss has left its best level upwards and stays there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from ..contract import Train
+from ._rule import Known, Rule, Setting, Sight, Watcher
+from ._window import Window, log_ratio, median
+
+START = 5
+"""First finite points whose median is the starting loss."""
+
+
+@dataclass
+class Divergence(Watcher):
+    """The loss has left its best level upwards and stays there: the lower end of the last points, not their mean."""
+
+    known: Known
+    recent: Window = field(default_factory=lambda: Window(10))
+    deviation: Window = field(default_factory=lambda: Window(50))
+    """Distances of every fourth point from the running median, without the newest, which may belong to a rise."""
+    pending: list[float] = field(default_factory=list)
+    """The newest three distances: as long as `recent` reaches back."""
+    start: list[float] = field(default_factory=list)
+    best: float | None = None
+    """Lowest running median so far."""
+    since: int = 0
+    """Step of the last record that was still at the best level."""
+    count: int = 0
+    last_step: int = 0
+    away: bool = False
+    """Whether the last look saw a divergence: its wild points are no measure of the ordinary noise."""
+
+    def train(self, record: Train) -> Sight | None:
+        value = record.loss
+        if not math.isfinite(value):
+            return None
+        recent = self.recent
+        self.count += 1
+        self.last_step = record.step
+        if len(self.start) < START:
+            self.start.append(value)
+        recent.add(value)
+        if len(recent.ordered) < START:
+            return None
+        level = recent.median()
+        if self.count & 3 == 0:
+            self.learn_strays(abs(log_ratio(value, level, self.floor(level))))
+        best = self.best
+        if best is None or level < best:
+            self.best, self.since, self.away = level, record.step, False
+            return None
+        low = recent.quantile(0.2)
+        if len(recent.ordered) < recent.size or low <= best:
+            self.since, self.away = record.step, False
+            return None
+        return self.judge(record, low, best)
+
+    def learn_strays(self, distance: float) -> None:
+        self.pending.append(distance)
+        if len(self.pending) > 3:
+            if not self.away:
+                self.deviation.add(self.pending[0])
+            del self.pending[0]
+
+    def finish(self) -> Sight | None:
+        """A short run's last word: the newest points, three at least, are all far above the lowest."""
+        values = list(self.recent.arrived)
+        if not 6 <= self.count < 2 * self.recent.size or min(self.start) <= 0.0:
+            return None
+        at = values.index(min(values))
+        tail, best, start = values[at + 1 :], values[at], median(self.start[:3])
+        back = [value for value in tail if value > best + 0.5 * max(start - best, best)]
+        if len(back) < 3 or back != tail[-len(back) :]:
+            return None
+        message = f"train loss rose from {best:.4g} to {tail[-1]:.4g} and stayed there to the end (start: {start:.4g})"
+        seen = {"best": best, "level": tail[-1], "start": start}
+        return Sight(self.since, self.last_step, tail[-1] / best, "critical", message, seen)
+
+    def judge(self, record: Train, low: float, best: float) -> Sight | None:
+        start, stray = median(self.start), self.deviation.quantile(0.9) if len(self.deviation) else 0.0
+        rise = log_ratio(low, best, self.floor(best))
+        self.away = diverged(rise, stray, (low - best) / (start - best) if start > best else 1.0, self.known.settings)
+        if not self.away:
+            if rise <= stray:
+                self.since = record.step
+            return None
+        level = self.recent.median()
+        message = (
+            f"train loss rose from its best level {best:.4g} to {level:.4g} and has stayed above {low:.4g} "
+            f"for most of the last {len(self.recent)} points (start: {start:.4g})"
+        )
+        size = abs(low / best) if best else 1.0
+        return Sight(self.since, record.step, size, "critical", message, {"best": best, "level": level, "start": start})
+
+    def floor(self, base: float) -> float:
+        """What counts as zero: next to nothing of the starting loss; a twentieth of it for a loss below zero."""
+        return max((1e-12 if base > 0.0 else 0.05) * abs(self.start[0]), 1e-300)
+
+    def missing(self) -> str:
+        return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
+
+
+def diverged(rise: float, stray: float, share: float, settings: dict[str, float]) -> bool:
+    """Whether the low end of the recent points has risen over the best level by a factor (`rise` is its logarithm),
+    beyond what single points stray, and costs much of what was learnt (`share`)."""
+    return rise > math.log(settings["ratio"]) and rise > settings["strays"] * stray and share > settings["share"]
+
+
+RULES = (
+    Rule(
+        name="divergence",
+        severity="critical",
+        meaning=(
+            "The optimizer has left the region where it was learning: the learning rate is too high for the "
+            "rest of the run, or the data changed."
+        ),
+        advice=(
+            "Stop, go back to the best checkpoint, and continue with a lower learning rate, more warm-up or "
+            "harder clipping."
+        ),
+        watch=lambda known: [Divergence(known)],
+        settings={
+            "ratio": Setting(1.5, "times the best running median that nearly all of the last 10 points exceed"),
+            "strays": Setting(2.0, "times the distance from the running median that one point in ten exceeds"),
+            "share": Setting(0.1, "share of what was learnt (start minus best) that must be lost again"),
+        },
+    ),
+)
