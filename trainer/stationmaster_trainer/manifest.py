@@ -19,6 +19,7 @@ from typing import Any
 
 from . import codec
 from .errors import CheckpointError, FormatError
+from .rundir import sync_folder
 
 FORMAT = 1
 """Version of `manifest.json`. A larger one is refused by name."""
@@ -45,7 +46,7 @@ class Manifest:
     step: int
     """Optimizer step that the checkpoint stands after."""
     files: dict[str, Entry]
-    """File name → size and content hash."""
+    """File name → size and content hash; files of a sub-folder by their path (`model/_METADATA`)."""
     eval_loss: float | None = None
     """Validation loss at this step, when it was validated."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -105,8 +106,7 @@ def write(
     digest: str = "",
 ) -> Manifest:
     """Hashes and fsyncs every file of `folder`, then writes and fsyncs `manifest.json` as the last one."""
-    files = {entry.name: _seal_file(folder / entry.name) for entry in sorted(os.scandir(folder), key=lambda e: e.name)}
-    files.pop(NAME, None)
+    files = {name: _seal_file(folder / name) for name in _names(folder) if name != NAME}
     plain = Manifest(step, files, eval_loss, dict(metrics or {}), best, digest, time.time())
     sealed = replace(plain, seal=_seal(plain))
     with open(folder / NAME, "wb") as file:
@@ -146,7 +146,7 @@ def verify(folder: Path) -> Manifest:
     if named and int(named[1]) != found.step:
         raise CheckpointError(f"{folder} holds step {found.step}: it was renamed.", _OTHER)
     for name, entry in found.files.items():
-        if os.path.basename(name) != name:
+        if {"", ".", ".."} & set(name.split("/")):
             raise CheckpointError(f"{folder / NAME} names a file outside its folder: {name!r}.", _OTHER)
         path = folder / name
         seen = _measure(_open_regular(path, "it belongs to the checkpoint"))
@@ -193,6 +193,18 @@ def sweep(checkpoint_dir: Path) -> tuple[str, ...]:
 def _seal(manifest: Manifest) -> str:
     plain: dict[str, Any] = {key: value for key, value in asdict(manifest).items() if key != "seal"}
     return hashlib.sha256(json.dumps(codec.to_plain(plain), sort_keys=True).encode()).hexdigest()
+
+
+def _names(folder: Path, above: str = "") -> list[str]:
+    """Paths of the files of a folder and its sub-folders, sorted; the sub-folders are fsynced on the way."""
+    found: list[str] = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            found += _names(folder / entry.name, f"{above}{entry.name}/")
+            sync_folder(folder / entry.name)
+        else:
+            found.append(above + entry.name)
+    return found
 
 
 def _seal_file(path: Path) -> Entry:

@@ -22,10 +22,10 @@ from .packages import missing
 
 PACKAGES = (
     "torch", "numpy", "pandas", "pyarrow", "pillow", "safetensors", "transformers", "accelerate", "peft", "datasets",
-    "jax", "flax", "optax", "tensorboard", "wandb",
+    "jax", "flax", "optax", "orbax-checkpoint", "tensorboard", "wandb",
 )  # fmt: skip
 """Packages that are looked for when the request names none."""
-NEEDED = ("numpy", "pandas", "pyarrow", "PIL", "torch", "transformers", "jax", "flax", "optax", "safetensors")
+NEEDED = ("numpy", "pandas", "pyarrow", "PIL", "torch", "transformers", "jax", "flax", "optax", "orbax", "safetensors")
 """Modules whose absence is a missing package, not a mistake in the user's code."""
 
 

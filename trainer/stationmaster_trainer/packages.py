@@ -8,8 +8,13 @@ from typing import Any
 
 from .errors import PluginError
 
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "orbax": "orbax-checkpoint"}
 """Import name → name to install, where they differ."""
+EXTRAS = {
+    **dict.fromkeys(("jax", "jaxlib", "flax", "optax", "orbax"), "flax"),
+    **dict.fromkeys(("transformers", "accelerate", "peft", "datasets"), "transformers"),
+}
+"""Import name → extra of ours that brings it; `torch` for all others."""
 
 
 def need(module: str, purpose: str) -> Any:
@@ -26,5 +31,6 @@ def missing(module: str, purpose: str) -> PluginError:
     name = DISTRIBUTIONS.get(package, package)
     return PluginError(
         f"{purpose} needs the package {name!r}, which {sys.executable} does not have.",
-        f"Install it: {sys.executable} -m pip install {name} (or pip install 'stationmaster[torch]').",
+        f"Install it: {sys.executable} -m pip install {name} "
+        f"(or pip install 'stationmaster[{EXTRAS.get(package, 'torch')}]').",
     )

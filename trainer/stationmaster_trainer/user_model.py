@@ -24,8 +24,8 @@ from typing import Any
 from .errors import ModelError, StationmasterError
 
 ALIASES: dict[str, str] = {
-    **dict.fromkeys(("in_features", "input_size", "input_dim", "num_features", "n_features"), "features"),
-    **dict.fromkeys(("out_features", "num_classes", "n_classes", "output_size", "output_dim"), "outputs"),
+    **dict.fromkeys(("in_features", "input_size", "input_dim", "num_features", "n_features", "din"), "features"),
+    **dict.fromkeys(("out_features", "num_classes", "n_classes", "output_size", "output_dim", "dout"), "outputs"),
     **dict.fromkeys(("in_channels", "channels"), "channels"),
     **dict.fromkeys(("height", "image_height"), "height"),
     **dict.fromkeys(("width", "image_width"), "width"),
@@ -61,7 +61,11 @@ def load(path: Path, project_dir: Path) -> ModuleType:
         raise _import_error(error, path, project_dir) from error
 
 
-def find_factory(module: ModuleType, model_name: str | None, base: type) -> Callable[..., Any]:
+Bases = type | tuple[type, ...]
+"""Base class of an adapter's models, or several."""
+
+
+def find_factory(module: ModuleType, model_name: str | None, base: Bases) -> Callable[..., Any]:
     """What makes the model: `model_name`, else `build_model`, else the only model class of the file.
 
     A class that another model class of the file uses or extends is a part, not the model.
@@ -85,21 +89,30 @@ def find_factory(module: ModuleType, model_name: str | None, base: type) -> Call
         return next(iter(wholes.values()))
     if not wholes:
         raise ModelError(
-            f"{file} defines no {base.__name__} class and no build_model().",
-            f"Define one {base.__name__} class, or a function build_model() that returns the model.",
+            f"{file} defines no {_title(base)} class and no build_model().",
+            f"Define one {_title(base)} class, or a function build_model() that returns the model.",
         )
     names = ", ".join(sorted(wholes))
     raise ModelError(f"{file} defines several models: {names}.", "Set model_name to the one that is to be trained.")
 
 
 def known_sizes(
-    input_shape: tuple[int, ...], outputs: int, vocabulary: int | None = None, sequence_length: int | None = None
+    input_shape: tuple[int, ...],
+    outputs: int,
+    vocabulary: int | None = None,
+    sequence_length: int | None = None,
+    channels_last: bool = False,
 ) -> dict[str, int]:
-    """Sizes by the names of `ALIASES`, for one sample of shape (features,), (channels, height, width) or (tokens,)."""
+    """Sizes by the names of `ALIASES`, for one sample of shape (features,), (channels, height, width) or (tokens,).
+
+    `channels_last`: (height, width, channels), and (steps, channels).
+    """
     sizes = {"outputs": outputs}
     if vocabulary is not None:
         return {**sizes, "vocabulary": vocabulary, "sequence_length": sequence_length or prod(input_shape)}
     sizes["features"] = prod(input_shape)
+    if channels_last:
+        input_shape = (*input_shape[-1:], *input_shape[:-1])
     if len(input_shape) == 3:
         channels, height, width = input_shape
         sizes |= {"channels": channels, "height": height, "width": width}
@@ -143,7 +156,7 @@ def arguments(factory: Callable[..., Any], sizes: Mapping[str, int], given: Mapp
     return filled
 
 
-def build(factory: Callable[..., Any], filled: Mapping[str, Any], base: type, project_dir: Path) -> Any:
+def build(factory: Callable[..., Any], filled: Mapping[str, Any], base: Bases, project_dir: Path) -> Any:
     """Calls the factory. ModelError when it raises (with the place), or returns something that is no `base`."""
     name = getattr(factory, "__name__", "the model")
     try:
@@ -158,7 +171,7 @@ def build(factory: Callable[..., Any], filled: Mapping[str, Any], base: type, pr
         ) from error
     if not isinstance(model, base):
         raise ModelError(
-            f"{name}() returned {type(model).__name__}, not a {base.__module__.split('.')[0]} {base.__name__}.",
+            f"{name}() returned {type(model).__name__}, not a {_title(base, whole=True)}.",
             "build_model() must return the model.",
         )
     return model
@@ -241,6 +254,15 @@ def _may_replace(key: str, default: Any, size: int) -> bool:
     if default is None or isinstance(default, bool) or not isinstance(default, int):
         return default is None
     return not (ALIASES[key] == "outputs" and default == 1 and size == 2)
+
+
+def _title(base: Bases, whole: bool = False) -> str:
+    """The base classes in words, for PyTorch `Module` or, with the library, `torch Module`."""
+    bases = base if isinstance(base, tuple) else (base,)
+    short = [f"{one.__module__.split('.')[0]} " * whole + one.__name__ for one in bases]
+    if len(set(short)) == len(short):
+        return " or ".join(short)
+    return " or ".join(f"{one.__module__.split('.')[1]}.{one.__name__}" for one in bases)  # nnx.Module or linen.Module
 
 
 def _is_part(name: str, classes: Mapping[str, type]) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from random import getstate, setstate
-from random import seed as seed_python
 from typing import Any
 
-import numpy as np
 import torch
 
+from .. import memory, randomness
 from ..errors import ConfigError
 
 
@@ -50,30 +48,18 @@ def free_memory(device: torch.device) -> int | None:
     """Bytes free on the device; for the CPU what the system calls available. None where unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            kilobytes = {key: value.split()[0] for key, _, value in (line.partition(":") for line in file)}
-        return int(kilobytes["MemAvailable"]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
+    return memory.available()
 
 
 def seed_everything(seed: int) -> None:
     """Seeds python, numpy and torch (all devices)."""
-    seed_python(seed)
-    np.random.seed(seed % 2**32)
+    randomness.seed(seed)
     torch.manual_seed(seed)
 
 
 def rng_state() -> dict[str, Any]:
     """State of every generator, made of tensors and plain values (loadable with `weights_only=True`)."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
-    version, python, python_gauss = getstate()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": (str(kind), np.asarray(keys).tolist(), int(position), int(has_gauss), float(gauss)),
-        "python": (version, list(python), python_gauss),
-    }
+    state: dict[str, Any] = {"torch": torch.get_rng_state(), **randomness.state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
@@ -82,10 +68,7 @@ def rng_state() -> dict[str, Any]:
 def set_rng_state(state: dict[str, Any]) -> None:
     """Puts every generator back; those of devices that are not here are left out."""
     torch.set_rng_state(state["torch"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, gauss))
-    version, python, python_gauss = state["python"]
-    setstate((version, tuple(python), python_gauss))
+    randomness.restore(state)
     if "cuda" in state and torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
 
