@@ -91,8 +91,3 @@ def training_bytes(parameters: int) -> int:
 def checkpoint_bytes(parameters: int) -> int:
     """Bytes of one checkpoint: fp32 weights and AdamW's two moments."""
     return 12 * parameters
-
-
-def expected_first_loss(classes: int) -> float:
-    """Cross-entropy of a model that knows nothing: ln(classes)."""
-    return math.log(classes)
