@@ -128,7 +128,7 @@ SPIKE_SETTINGS = {
         2.0, "times the moving average; the checklist's number, taken against the running median of 20 points"
     ),
     "validation_ratio": Setting(4.0, "the same for the validation loss, which doubles now and then in sound runs"),
-    "tails": Setting(1.5, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"),
+    "tails": Setting(1.7, "times the record of earlier strays, in median absolute deviations, that a jump must exceed"),
 }
 
 RULES = (
