@@ -90,7 +90,7 @@ class Overfitting(Watcher):
             or train >= self.train_at_best
         ):
             return None
-        return self.sight(level, best, noise, self.train_at_best, train)
+        return self.sight(level, noise, self.train_at_best, train)
 
     def finish(self) -> Sight | None:
         """A short run's last word: the newest validations all lie above the lowest, the last one far above and still
@@ -102,17 +102,18 @@ class Overfitting(Watcher):
         far = self.lowest + max(0.05 * abs(self.lowest), self.known.settings["noise"] * noise)
         if tail[-1] < max(tail) or tail[-1] <= far or min(tail) <= self.lowest + noise or train >= self.train_at_lowest:
             return None
-        return self.sight(tail[-1], self.lowest, noise, self.train_at_lowest, train)
+        return self.sight(tail[-1], noise, self.train_at_lowest, train)
 
-    def sight(self, level: float, best: float, noise: float, train_then: float, train: float) -> Sight:
+    def sight(self, level: float, noise: float, train_then: float, train: float) -> Sight:
+        lowest = self.lowest or 0.0
         message = (
-            f"validation loss {level:.4g} is {_percent(level, best)} above its best of {best:.4g} around step "
+            f"validation loss {level:.4g} is {_percent(level, lowest)} above its best of {lowest:.4g} at step "
             f"{self.lowest_step}, {self.count - self.lowest_at} validations ago (its noise: {noise:.2g}), "
-            "while the train loss "
-            f"fell from {train_then:.4g} to {train:.4g}"
+            "while the train "
+            f"loss fell from {train_then:.4g} to {train:.4g}"
         )
-        seen = {"best": best, "best_step": float(self.lowest_step), "now": level, "noise": noise, "train": train}
-        rise = abs(level - best) / max(abs(best), 1e-12)
+        seen = {"best": lowest, "best_step": float(self.lowest_step), "now": level, "noise": noise, "train": train}
+        rise = abs(level - lowest) / max(abs(lowest), 1e-12)
         return Sight(self.lowest_step, self.last_step, rise, "warning", message, seen)
 
     def noise(self) -> float:
