@@ -27,7 +27,7 @@ def read(path: Path, name: str, format: str) -> Table:
     try:
         table = reader(path, name, format)
     except UnicodeDecodeError:
-        raise _not_utf8(path, name) from None
+        raise not_utf8(path, name) from None
     if not len(table):
         raise DataError(f"{name} has column names but no rows.", "Name a file that holds data.")
     return table
@@ -37,16 +37,20 @@ def _read_jsonl(path: Path, name: str, format: str) -> Table:
     pandas = need("pandas", f"reading {name}")
     frames: list[Any] = []
     rows: list[int] = []
-    with open(path, encoding="utf-8-sig") as file:
-        whole = _first_character(file) == "["
-        numbered = enumerate(_array(file, name), 1) if whole else _lines(file, name)
-        while chunk := list(itertools.islice(numbered, CHUNK)):
-            rows.extend(number for number, _ in chunk)
-            frames.append(pandas.DataFrame([record for _, record in chunk], dtype=object))
+    numbered = records(path, name)
+    while chunk := list(itertools.islice(numbered, CHUNK)):
+        rows.extend(number for number, _ in chunk)
+        frames.append(pandas.DataFrame([record for _, record in chunk], dtype=object))
     if not frames:
         raise DataError(f"{name} is empty.", "Name a file that holds data.")
     frame = pandas.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     return from_frame(frame, name, np.array(rows, dtype=np.int64))
+
+
+def records(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The objects of a JSON lines file, or of one JSON list, each with its line. DataError names what is none."""
+    with open(path, encoding="utf-8-sig") as file:
+        yield from enumerate(_array(file, name), 1) if _first_character(file) == "[" else _lines(file, name)
 
 
 def _first_character(file: Any) -> str:
@@ -104,7 +108,8 @@ def _read_parquet(path: Path, name: str, format: str) -> Table:
     return Table(name, columns, np.arange(1, content.num_rows + 1))
 
 
-def _not_utf8(path: Path, name: str) -> DataError:
+def not_utf8(path: Path, name: str) -> DataError:
+    """The error for a file in another encoding: which byte, on which line."""
     with open(path, "rb") as file:
         start = file.read(2)
         if start in (b"\xff\xfe", b"\xfe\xff"):

@@ -1,0 +1,94 @@
+"""Images for a model of Transformers: a folder with one sub-folder per class, or a column of a table.
+
+The model's image processor makes the pixel values. Not covered: several images per sample, boxes and masks.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..packages import need
+from ._hf_rows import Rows
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """N images with their classes."""
+
+    read: Callable[[int], bytes] = field(repr=False)
+    """Index → the bytes of the image file."""
+    names: Sequence[str] = field(repr=False)
+    """Where each image stands, for messages."""
+    rows: np.ndarray = field(repr=False)
+    targets: np.ndarray = field(repr=False)
+    """int64 (N,)."""
+    processor: Any = field(repr=False)
+    """The model's image processor."""
+    mode: str = "RGB"
+    """Pillow mode: `RGB`, or `L` for models with one channel."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def digest(self, index: int) -> bytes:
+        """Content to compare samples by."""
+        return self.read(index)
+
+    def batch(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """`pixel_values` float32 (B, channels, height, width), and classes."""
+        images = [self._decoded(int(index)) for index in indices]
+        pixels = self.processor(images=images, return_tensors="np")["pixel_values"]
+        return {"pixel_values": np.asarray(pixels, dtype=np.float32)}, self.targets[indices]
+
+    def _decoded(self, index: int) -> Any:
+        image_module, operations = need("PIL.Image", "reading images"), need("PIL.ImageOps", "reading images")
+        try:
+            with image_module.open(io.BytesIO(self.read(index))) as opened:
+                return operations.exif_transpose(opened).convert(self.mode)
+        except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
+            raise DataError(
+                f"the image {self.names[index]} cannot be read: {error}.", "Replace or remove it."
+            ) from None
+
+    def check(self, most: int = 32) -> None:
+        """Decodes some images, evenly spaced. Raises DataError that names a damaged one."""
+        for index in range(0, len(self), max(1, len(self) // most)):
+            self._decoded(index)
+
+
+def of_rows(
+    rows: Rows, column: str, base: Path, project: Path, targets: np.ndarray, processor: Any, mode: str
+) -> Pictures:
+    """Images in cells: bytes, `datasets`' {bytes, path}, or paths relative to the data file's folder `base`."""
+    cells = rows.columns[column]
+    names = [f"in row {number} of {rows.name}" for number in rows.numbers.tolist()]
+
+    def read(index: int) -> bytes:
+        cell = cells[index]
+        content = cell.get("bytes") if isinstance(cell, dict) else cell
+        if isinstance(content, bytes):
+            return content
+        path = cell.get("path") if isinstance(cell, dict) else cell
+        return _file(path, names[index], base, project)
+
+    return Pictures(read, names, rows.numbers, targets, processor, mode)
+
+
+def _file(path: Any, name: str, base: Path, project: Path) -> bytes:
+    full = (base / str(path)).resolve()
+    if not full.is_relative_to(project.resolve()):
+        raise DataError(f"the image {name}, {path!r}, lies outside the project.", "Copy the images into the project.")
+    try:
+        return full.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"the image {name}, {path!r}, cannot be read: {error.strerror}.",
+            "Paths are taken relative to the data file.",
+        ) from None

@@ -1,0 +1,189 @@
+"""The rows of one part as samples of a model of Transformers, by the form that the columns were recognised as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import text
+from ..dataset import Dataset
+from ..datasettings import DataSettings
+from ..errors import ConfigError, DataError
+from . import _hf_chat, _hf_images, _hf_labels, _hf_tokens
+from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, Roles
+from ._hf_rows import Rows
+from ._hf_sequences import IGNORED, Sequences, Windows, gathered
+from ._hf_tokens import Told
+
+CUT, DROP = "truncate", "drop"
+"""What becomes of rows longer than the context: `extra.overlong`."""
+_UNLIMITED = 1_000_000
+"""Tokenizers without a limit of their own carry a huge one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of the data, made into samples."""
+
+    samples: Dataset
+    told: Told = field(default_factory=Told)
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes samples; one for both parts."""
+
+    settings: DataSettings
+    extra: Mapping[str, Any]
+    model: Any
+    """The model's configuration."""
+    processor: Any
+    """Tokenizer or image processor."""
+    roles: Roles
+    project: Path
+    most: int | None = None
+    """Rows (windows of a text) that are made into samples; None for all."""
+
+    def __call__(self, rows: Rows, base: Path, classes: tuple[str, ...]) -> Part:
+        """Samples of these rows. `base`: folder of the file; `classes`: those of training, when this is validation."""
+        if self.most is not None and self.roles.form != "text":
+            rows = rows.take(np.arange(min(self.most, len(rows))))
+        kind, form = self.roles.kind, self.roles.form
+        if kind == CAUSAL and form == "text":
+            return self.windows(_hf_tokens.whole_texts(rows, self.roles.columns["text"]), rows.name)
+        if kind == CAUSAL:
+            return self._answers(rows)
+        if kind == IMAGE:
+            return self._pictures(rows, base, classes)
+        return self._sentences(rows, classes) if kind == SEQUENCE else self._words(rows, classes)
+
+    @property
+    def length(self) -> int:
+        """The context: `sequence_length`, not beyond what model and tokenizer can take. Raises ConfigError."""
+        length = self.settings.sequence_length
+        limits = {"model": getattr(self.model, "max_position_embeddings", None)}
+        limits["tokenizer"] = getattr(self.processor, "model_max_length", None)
+        for who, limit in limits.items():
+            if isinstance(limit, int) and 0 < limit < min(length, _UNLIMITED):
+                raise ConfigError(
+                    f"sequence_length is {length}, and the {who} takes {limit} tokens at most.",
+                    f"Set sequence_length to {limit} or less.",
+                )
+        return length
+
+    @property
+    def drops(self) -> bool:
+        """Whether rows that are too long are left out instead of cut."""
+        value = self.extra.get("overlong", CUT)
+        if value not in (CUT, DROP):
+            raise ConfigError(f"extra.overlong is {value!r}.", f"Allowed: {CUT}, {DROP}.")
+        return bool(value == DROP)
+
+    @property
+    def writer(self) -> _hf_chat.Writer:
+        """How prompts and conversations are written."""
+        return _hf_chat.writer(self.processor, self.roles, self.extra.get("chat_template"))
+
+    def windows(self, texts: list[str], name: str) -> Part:
+        """Documents one behind the other, cut into windows of the context's length."""
+        length = self.length
+        if self.most is not None:
+            texts = _beginning(texts, self.most * length * 12)
+        found = text.windows(_hf_tokens.documents(self.processor, texts), length, name)
+        windows = Windows(found.tokens, found.length, np.arange(1, len(found) + 1))
+        return Part(windows, Told(tokens=len(windows) * length, learnt=len(windows) * (length - 1)))
+
+    def _answers(self, rows: Rows) -> Part:
+        if self.roles.form == "input_ids":
+            samples, told = self._given_ids(rows)
+        else:
+            rendered = self.writer.render(rows)
+            samples, told = _hf_tokens.answers(self.processor, rendered, rows.numbers, self.length, self.drops)
+        if not len(samples):
+            cut = f" within {self.length} tokens" if told.overlong else ""
+            raise DataError(
+                f"no token of {rows.name} carries loss: {told.silent + told.dropped:,} of {len(rows):,} rows have no "
+                f"answer to learn{cut}.",
+                "Raise sequence_length." if cut else "Every label is -100: look at the answers, roles and labels.",
+            )
+        return Part(samples, told)
+
+    def _given_ids(self, rows: Rows) -> tuple[Sequences, Told]:
+        """Rows that are tokenised already: `input_ids`, maybe `labels`."""
+        length, told, samples, kept = self.length, Told(), [], []
+        labels_of = self.roles.columns.get("tags")
+        for at, cell in enumerate(rows.columns[self.roles.columns["input_ids"]]):
+            ids = np.array(cell, dtype=np.int64)
+            labels = ids if labels_of is None else np.array(rows.columns[labels_of][at], dtype=np.int64)
+            _check_ids(rows, at, ids, labels, int(self.model.vocab_size))
+            if told.keep(len(ids), _hf_tokens.carrying(labels[:length]), length, self.drops):
+                samples.append(_hf_tokens.causal(ids[:length], labels[:length]))
+                kept.append(at)
+        return gathered(samples, rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
+
+    def _sentences(self, rows: Rows, classes: tuple[str, ...]) -> Part:
+        found = self._classes(rows, classes)
+        second = self.roles.columns.get("text_pair")
+        pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
+        texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
+        samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers, self.length)
+        return Part(replace(samples, answers=found.values), told, found.classes)
+
+    def _words(self, rows: Rows, classes: tuple[str, ...]) -> Part:
+        words = self.roles.columns["words"]
+        indices, names = _hf_labels.tags(rows, self.roles.columns["tags"], words, _head(self.model), classes)
+        texts = [[str(word) for word in row] for row in rows.columns[words]]
+        samples, told = _hf_tokens.words(self.processor, texts, indices, rows.numbers, self.length)
+        labels = samples.fields["labels"]
+        counts = np.bincount(labels[labels != IGNORED], minlength=len(names))
+        return Part(replace(samples, label_counts=counts), told, names)
+
+    def _pictures(self, rows: Rows, base: Path, classes: tuple[str, ...]) -> Part:
+        found = self._classes(rows, classes)
+        mode = "L" if getattr(self.model, "num_channels", 3) == 1 else "RGB"
+        column = self.roles.columns["image"]
+        pictures = _hf_images.of_rows(rows, column, base, self.project, found.values, self.processor, mode)
+        pictures.check()
+        return Part(pictures, classes=found.classes)
+
+    def _classes(self, rows: Rows, classes: tuple[str, ...]) -> _hf_labels.Answers:
+        task = self.settings.task if self.roles.kind == SEQUENCE else "classification"
+        return _hf_labels.answers(rows, self.roles.columns["label"], task, _head(self.model), classes)
+
+
+def _head(model: Any) -> tuple[str, ...]:
+    """The classes of the model's head, in its order."""
+    labels = getattr(model, "id2label", None) or {}
+    return tuple(str(labels[key]) for key in sorted(labels, key=int))
+
+
+def _beginning(texts: list[str], characters: int) -> list[str]:
+    """The first texts, so many characters in all."""
+    found: list[str] = []
+    for each in texts:
+        if characters <= 0:
+            break
+        found.append(each[:characters])
+        characters -= len(each)
+    return found
+
+
+def _check_ids(rows: Rows, at: int, ids: np.ndarray, labels: np.ndarray, most: int) -> None:
+    """Raises DataError for tokens that the model does not have."""
+    where = f"row {rows.numbers[at]} of {rows.name}"
+    if len(labels) != len(ids):
+        raise DataError(f"{where} has {len(ids)} input_ids and {len(labels)} labels.", "Make them equally long.")
+    bad = ids[(ids < 0) | (ids >= most)]
+    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= most)]
+    if len(bad) or len(wrong):
+        what, value = ("input_ids", bad[0]) if len(bad) else ("labels", wrong[0])
+        also = "" if len(bad) else ", and -100 for no loss"
+        raise DataError(
+            f"{where} holds {value} in {what}, out of range: the model knows 0 to {most - 1}{also}.",
+            "Tokenise with this model's own tokenizer.",
+        )

@@ -1,0 +1,217 @@
+"""Texts as token ids: whole documents one behind the other, answers with their prompts, sentences, words with tags.
+
+Each function tells what was cut or left out. Not covered: several samples packed into one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ._hf_chat import Rendered
+from ._hf_rows import Rows
+from ._hf_sequences import IGNORED, Sequences, gathered
+
+CHUNK = 1000
+"""Texts that the tokenizer gets at a time."""
+
+
+@dataclass
+class Told:
+    """What happened to the rows of one part."""
+
+    tokens: int = 0
+    learnt: int = 0
+    """Tokens that carry loss."""
+    overlong: int = 0
+    """Rows longer than the context."""
+    longest: int = 0
+    """Tokens of the longest row before anything was cut."""
+    silent: int = 0
+    """Rows left out because none of their tokens carries loss."""
+    dropped: int = 0
+    """Rows left out because they are too long."""
+
+    def keep(self, tokens: int, learnt: int, length: int, drop: bool) -> bool:
+        """Counts a row of so many tokens, `learnt` of them within `length`; whether it becomes a sample."""
+        self.longest = max(self.longest, tokens)
+        self.overlong += tokens > length
+        if tokens > length and drop:
+            self.dropped += 1
+            return False
+        if not learnt:
+            self.silent += 1
+            return False
+        self.tokens += min(tokens, length)
+        self.learnt += learnt
+        return True
+
+
+def documents(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
+    """All texts as one sequence int64 (tokens,), the end-of-text token behind each."""
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    parts = []
+    for chunk in _chunks(texts):
+        encoded = tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]
+        parts.append(np.fromiter((token for ids in encoded for token in [*ids, *end]), dtype=np.int64))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def answers(
+    tokenizer: Any, rendered: Iterable[Rendered], numbers: np.ndarray, length: int, drop: bool
+) -> tuple[Sequences, Told]:
+    """Samples with `labels`: the token where it is to be learnt, else IGNORED. Longer rows are cut or dropped."""
+    told, samples, kept = Told(), [], []
+    for at, (ids, learnt) in enumerate(_marked(tokenizer, rendered)):
+        sample = causal(ids[:length], np.where(learnt, ids, IGNORED)[:length])
+        if told.keep(len(ids), carrying(sample["labels"]), length, drop):
+            samples.append(sample)
+            kept.append(at)
+    return gathered(samples, numbers[kept], pad_token(tokenizer)), told
+
+
+def sentences(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, numbers: np.ndarray, length: int) -> (
+    tuple[Sequences, Told]
+):  # fmt: skip
+    """Samples for one class per text, cut after `length` tokens."""
+    told, samples = Told(), []
+    for start in range(0, len(texts), CHUNK):
+        second = None if pairs is None else list(pairs[start : start + CHUNK])
+        found = tokenizer(list(texts[start : start + CHUNK]), second, truncation=True, max_length=length, verbose=False)
+        _count_cut(found, told, length)
+        names = [name for name in ("input_ids", "token_type_ids") if name in found]
+        for at in range(len(found["input_ids"])):
+            samples.append({name: np.array(found[name][at], dtype=np.int32) for name in names})
+    told.tokens = sum(len(sample["input_ids"]) for sample in samples)
+    return gathered(samples, numbers, pad_token(tokenizer)), told
+
+
+def words(
+    tokenizer: Any, rows: Sequence[Sequence[str]], tags: Sequence[Sequence[int]], numbers: np.ndarray, length: int
+) -> tuple[Sequences, Told]:
+    """Samples with one label per word, on its first token; the word's other tokens carry no loss."""
+    told, samples = Told(), []
+    if not tokenizer.is_fast:
+        raise DataError("tags of words need a fast tokenizer, which knows where each word begins.", "Take another one.")
+    for start in range(0, len(rows), CHUNK):
+        chunk = [list(row) for row in rows[start : start + CHUNK]]
+        found = tokenizer(chunk, is_split_into_words=True, truncation=True, max_length=length, verbose=False)
+        _count_cut(found, told, length)
+        for at, ids in enumerate(found["input_ids"]):
+            labels = _on_first_token(found.word_ids(at), tags[start + at])
+            sample = {"input_ids": np.array(ids, dtype=np.int32), "labels": labels}
+            if "token_type_ids" in found:
+                sample["token_type_ids"] = np.array(found["token_type_ids"][at], dtype=np.int32)
+            samples.append(sample)
+            told.learnt += int((labels != IGNORED).sum())
+    told.tokens = sum(len(sample["input_ids"]) for sample in samples)
+    return gathered(samples, numbers, pad_token(tokenizer)), told
+
+
+def causal(ids: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """A sample of a causal language model."""
+    return {"input_ids": ids.astype(np.int32), "labels": labels.astype(np.int32)}
+
+
+def carrying(labels: np.ndarray) -> int:
+    """Tokens that carry loss: the first predicts nothing, the model shifts labels by one."""
+    return int((labels[1:] != IGNORED).sum())
+
+
+def pad_token(tokenizer: Any) -> int:
+    """The token that fills a batch: the tokenizer's own, else its end of text (the mask hides it), else 0."""
+    for token in (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)):
+        if token is not None:
+            return int(token)
+    return 0
+
+
+def whole_texts(rows: Rows, column: str, keep_empty: bool = False) -> list[str]:
+    """The column's texts. Raises DataError that names the first row without one, unless `keep_empty`."""
+    found = []
+    for at, cell in enumerate(rows.columns[column]):
+        if isinstance(cell, str) and (cell.strip() or keep_empty):
+            found.append(cell)
+        elif cell is None and keep_empty:
+            found.append("")
+        else:
+            held = "no text" if cell is None or cell == "" else f"{type(cell).__name__} instead of a text"
+            raise DataError(
+                f"row {rows.numbers[at]} of {rows.name} has {held} in the column {column!r}.",
+                "Fill it, remove the row, or set missing_values to drop.",
+            )
+    return found
+
+
+def _marked(tokenizer: Any, rendered: Iterable[Rendered]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Ids and whether each is to be learnt, (T,) both."""
+    for chunk in _chunks(rendered):
+        if not tokenizer.is_fast:
+            yield from (_pieces(tokenizer, one) for one in chunk)
+            continue
+        found = tokenizer(
+            [one.text for one in chunk],
+            add_special_tokens=not chunk[0].templated,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        for one, ids, places in zip(chunk, found["input_ids"], found["offset_mapping"], strict=True):
+            starts, ends = np.array(places, dtype=np.int64).reshape(-1, 2).T
+            learnt = np.zeros(len(ids), dtype=bool)
+            for begin, end in one.learnt:
+                learnt |= (starts >= begin) & (starts < end) & (ends > starts)
+            yield _one_end(tokenizer, np.array(ids), learnt)
+
+
+def _pieces(tokenizer: Any, one: Rendered) -> tuple[np.ndarray, np.ndarray]:
+    """The same for a tokenizer that does not tell places: each span is tokenised by itself."""
+    cuts = sorted({0, len(one.text), *(at for span in one.learnt for at in span)})
+    ids: list[int] = []
+    learnt: list[bool] = []
+    for begin, end in pairwise(cuts):
+        found = tokenizer(one.text[begin:end], add_special_tokens=begin == 0 and not one.templated)["input_ids"]
+        ids += found
+        learnt += [any(a <= begin < b for a, b in one.learnt)] * len(found)
+    return _one_end(tokenizer, np.array(ids), np.array(learnt, dtype=bool))
+
+
+def _one_end(tokenizer: Any, ids: np.ndarray, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without the second end-of-text token that a tokenizer adds behind ours."""
+    end = tokenizer.eos_token_id
+    if len(ids) > 1 and end is not None and ids[-1] == ids[-2] == end:
+        return ids[:-1], learnt[:-1]
+    return ids, learnt
+
+
+def _on_first_token(words_of: Sequence[int | None], tags: Sequence[int]) -> np.ndarray:
+    labels = np.full(len(words_of), IGNORED, dtype=np.int32)
+    before: int | None = None
+    for at, word in enumerate(words_of):
+        if word is not None and word != before:
+            labels[at] = tags[word]
+        before = word
+    return labels
+
+
+def _count_cut(found: Any, told: Told, length: int) -> None:
+    """Counts the rows that lost their end."""
+    encodings = found.encodings
+    if encodings is None:
+        cut = [len(ids) for ids in found["input_ids"] if len(ids) >= length]
+        told.overlong += len(cut)
+        return
+    for encoding in encodings:
+        rest = sum(len(part.ids) for part in encoding.overflowing)
+        told.overlong += rest > 0
+        told.longest = max(told.longest, len(encoding.ids) + rest)
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, CHUNK)):
+        yield chunk
