@@ -1,1 +1,2 @@
-"""The commands for people, one file each: `add(subparsers)` declares it, `run(arguments)` does it and returns the exit code."""
+"""The commands for people, one file each: `add(subparsers)` declares it, `run(arguments)` does it and returns
+the exit code."""
