@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..contract import TrainingConfig
 
@@ -16,8 +16,11 @@ FIRST_SCALE, GROWTH_STEPS = 65536.0, 2000
 """Dynamic loss scale for fp16 as in torch.amp.GradScaler: halved by an overflow, doubled after so many good steps."""
 
 
-def make_optimizer(config: TrainingConfig, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019) or SGD with momentum; fused kernels where torch has them."""
+def make_optimizer(config: TrainingConfig, parameters: list[Any]) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or SGD with momentum; fused kernels where torch has them.
+
+    parameters: all that learn, or groups of them as torch's optimizers take them.
+    """
     _leave_the_compiler_out()
     common: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     if config.optimizer == "AdamW":

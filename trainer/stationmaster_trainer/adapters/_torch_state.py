@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,32 @@ class Buffers:
         return self._held
 
 
+@dataclass(frozen=True)
+class Form:
+    """What of a model is saved, and how it is written."""
+
+    weights: Callable[[], dict[str, Any]]
+    """The tensors by name."""
+    write: Callable[[Path, dict[str, Tensor], dict[str, str]], object]
+    """Writes copies of them into a folder; the mapping names the tied ones, which the copies leave out."""
+    read: Callable[[Path], object]
+    """Fills the model from a verified checkpoint. Raises CheckpointError."""
+
+
+def plain(model: nn.Module) -> Form:
+    """The whole state of any module in one file."""
+    return Form(model.state_dict, _write_weights, lambda folder: load_model(model, folder))
+
+
 def take(
-    model: nn.Module,
+    form: Form,
     optimizer: torch.optim.Optimizer,
     more: dict[str, Any],
     buffers: Buffers,
     write_more: Callable[[Path], object],
 ) -> Snapshot:
     """Copies the state now. `more` is small and plain (or tensors); `write_more` adds files that do not change."""
-    weights, ties, extra = _split(model.state_dict())
+    weights, ties, extra = _split(form.weights())
     tree = optimizer.state_dict()
     tensors: list[Tensor] = list(weights.values())
     _collect(tree, tensors)
@@ -58,7 +76,7 @@ def take(
     state = {**more, "ties": ties, "extra": extra, "rng": _torch_device.rng_state()}
 
     def write(folder: Path) -> None:
-        save_file(copies, str(folder / MODEL), metadata={"format": "pt"})
+        form.write(folder, copies, ties)
         torch.save(optimizer_copy, folder / OPTIMIZER)
         torch.save(state, folder / STATE)
         write_more(folder)
@@ -98,6 +116,10 @@ def read_state(folder: Path) -> dict[str, Any]:
     """`state.pt`: `rng`, `ties` (name → name of the tensor whose memory it shares), `extra` and the loss scale."""
     found: dict[str, Any] = torch.load(folder / STATE, weights_only=True, map_location="cpu")
     return found
+
+
+def _write_weights(folder: Path, copies: dict[str, Tensor], ties: dict[str, str]) -> None:
+    save_file(copies, str(folder / MODEL), metadata={"format": "pt"})
 
 
 def _split(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, str], dict[str, Any]]:

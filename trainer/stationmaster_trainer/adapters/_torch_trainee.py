@@ -23,9 +23,10 @@ from ..dataset import Dataset
 from ..errors import ModelError, StationmasterError
 from ..feed import Batch
 from ..loop import Evaluation, StepResult
+from ..objective import looks_like_probabilities
 from . import _torch_state
 from ._torch_device import preserved_rng
-from ._torch_loss import Objective, looks_like_probabilities, output_of
+from ._torch_loss import Objective, output_of
 from ._torch_metrics import Tally
 from ._torch_optimizer import FIRST_SCALE, LossScale, make_optimizer, plain_step
 from ._torch_probe import Probe
@@ -49,11 +50,14 @@ class TorchTrainee:
         write_more: Callable[[Path], object] = lambda folder: None,
         deferred: bool | None = None,
         loss_scale: float | None = None,
+        groups: Sequence[dict[str, Any]] = (),
+        form: _torch_state.Form | None = None,
     ) -> None:
         """`model` is on `device` already. `write_more` adds files to each checkpoint.
 
         `deferred`: whether figures gather on the device until they are read; None: on CUDA devices. `loss_scale`: where
-        the dynamic scale starts; None: 65,536 for fp16, no scale otherwise.
+        the dynamic scale starts; None: 65,536 for fp16, no scale otherwise. `groups`: of the optimizer, with all
+        parameters that learn; none: one group. `form`: what of the model a checkpoint holds; None: all of it.
         """
         self.model = model.train()
         self.objective = objective
@@ -70,12 +74,13 @@ class TorchTrainee:
         if not self._named:
             raise ModelError("no parameter of the model gets a gradient: nothing to train.", "Check requires_grad.")
         self._parameters = [parameter for _, parameter in self._named]
-        self.optimizer = make_optimizer(config, self._parameters)
+        self.optimizer = make_optimizer(config, list(groups) or self._parameters)
         self._apply = plain_step(self.optimizer)
         self._groups = self.optimizer.param_groups
         self._autocast = torch.autocast(device.type, dtype=DTYPES[precision]) if precision in DTYPES else nullcontext()
         self._statistics = [s for module in model.modules() for s in _running_statistics(module)]
         self._good_statistics = [s.clone() for s in self._statistics]
+        self._form = form or _torch_state.plain(model)
         self._buffers = _torch_state.Buffers()
         self._results: list[StepResult] = []
         self._deferred = device.type == "cuda" if deferred is None else deferred
@@ -132,11 +137,11 @@ class TorchTrainee:
     def snapshot(self) -> Snapshot:
         """A copy of parameters, buffers, optimizer state, loss scale and random generators."""
         more = {"loss_scale": self._scale.state() if self._scale else None}
-        return _torch_state.take(self.model, self.optimizer, more, self._buffers, self._write_more)
+        return _torch_state.take(self._form, self.optimizer, more, self._buffers, self._write_more)
 
     def restore(self, folder: Path) -> dict[str, Any]:
         """Continues from a verified checkpoint. Returns the state of the random generators, to be set last."""
-        _torch_state.load_model(self.model, folder)
+        self._form.read(folder)
         _torch_state.load_optimizer(self.optimizer, folder)
         self._groups = self.optimizer.param_groups
         self._good_statistics = [s.clone() for s in self._statistics]
@@ -147,11 +152,13 @@ class TorchTrainee:
         return rng
 
     def convert(self, inputs: Any, targets: Any, samples: int) -> Batch:
-        """Arrays of a data set as tensors on the device; the copy does not wait."""
+        """Arrays of a data set (or a mapping of them) as tensors on the device; the copy does not wait."""
         weight = self.objective.weight(targets, samples)
         return Batch(self._tensor(inputs), None if targets is None else self._tensor(targets), samples, weight)
 
-    def _tensor(self, array: Any) -> Tensor:
+    def _tensor(self, array: Any) -> Any:
+        if isinstance(array, dict):
+            return {name: self._tensor(one) for name, one in array.items()}
         tensor = torch.from_numpy(array)
         if self._device.type == "cpu":
             return tensor
@@ -247,7 +254,8 @@ class TorchTrainee:
         if self.objective.task != "classification":
             return False
         with preserved_rng(), torch.no_grad(), self._autocast:
-            return looks_like_probabilities(output_of(self.model.eval()(batch.inputs)))
+            output = output_of(self.model.eval()(batch.inputs))
+            return looks_like_probabilities(output.float().cpu().numpy())
 
 
 def _does_not_fit(error: Exception, batch: Batch, project_dir: Path) -> ModelError:
@@ -260,6 +268,8 @@ def _does_not_fit(error: Exception, batch: Batch, project_dir: Path) -> ModelErr
 
 
 def _shape(tensor: Any) -> str:
+    if isinstance(tensor, dict):
+        return ", ".join(f"{name} {_shape(one)}" for name, one in tensor.items())
     return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}" if tensor is not None else "none"
 
 
