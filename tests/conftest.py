@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")  # how fast inputs are made says nothing about the code
 
 MLP = """
 import torch
