@@ -35,8 +35,12 @@ def run(
     trainee: Continuable,
     restore: Callable[[Path], object],
     device: str,
+    drive: Callable[[Loop], Outcome] = Loop.run,
 ) -> Outcome:
-    """From a built trainee to the end of the attempt. `restore` fills it from the folder of a verified checkpoint."""
+    """From a built trainee to the end of the attempt. `restore` fills it from the folder of a verified checkpoint.
+
+    `drive`: who drives the loop, when it is not the loop itself (see `Loop.begin`).
+    """
     config = spec.config
     saver = saver_of(spec, reporter)
     step, progress = resume(spec, launch, saver, reporter, restore)
@@ -47,23 +51,28 @@ def run(
     feed = feed_of(spec, data, trainee.convert)
     loop = Loop(config, trainee, feed, saver, reporter, data.val is not None, progress, step)
     try:
-        return loop.run()
+        return drive(loop)
     finally:
         feed.close()
         saver.close()
 
 
-def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter) -> None:
-    """Refuses other data than those that were confirmed; tells when the model file is another one."""
+def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter, model_sha256: str | None = None) -> None:
+    """Refuses other data than those that were confirmed; tells when the model is another one.
+
+    `model_sha256`: of the model as it is now; None: of the model file that the configuration names.
+    """
     if spec.facts.fingerprint and fingerprint != spec.facts.fingerprint:
         raise DataError(
             f"the data changed since they were confirmed: {spec.config.train_data!r} has another content.",
             "Put the files back as they were, or plan a new run with the new ones.",
         )
-    path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
-    found = entry.entry_sha256(path, Path(spec.project_dir))
+    name, found = Path(spec.config.model_path).name, model_sha256
+    if found is None:
+        path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
+        name, found = f"{path.name} or a file it imports", entry.entry_sha256(path, Path(spec.project_dir))
     if spec.facts.entry_sha256 and found != spec.facts.entry_sha256:
-        reporter.note(f"{path.name} or a file it imports changed since it was confirmed", level="warning")
+        reporter.note(f"{name} changed since it was confirmed", level="warning")
 
 
 def saver_of(spec: Spec, reporter: Reporter) -> Saver:

@@ -146,6 +146,11 @@ class Loop:
         return Outcome(reason or "completed", self._step, samples, time.perf_counter() - self._begun)
 
     @property
+    def step(self) -> int:
+        """Steps done so far, in all attempts."""
+        return self._step
+
+    @property
     def probing(self) -> bool:
         """Whether the drawn step is looked at: the first, the first validation, then after twice as many each time."""
         times, rest = divmod(self._drawn[0], self._config.validate_every)
