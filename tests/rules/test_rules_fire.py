@@ -187,3 +187,30 @@ def test_a_layer_without_a_gradient_to_speak_of_is_named_after_the_second_look()
 def test_a_log_without_facts_is_not_checked_for_them() -> None:
     unchecked = judge_of(falling(100)).not_checked()
     assert {"bad_initial_loss", "frozen_parameters", "vanishing_gradient"} <= unchecked.keys()
+
+
+def test_a_rise_that_all_samples_share_is_overfitting_though_their_losses_differ_widely() -> None:
+    records = []
+    for number in range(20):
+        records += [train(20 * number + step + 1, 1.0 * 0.9**number) for step in range(20)]
+        rise = max(0, number - 4)
+        records.append(evaluation(20 * (number + 1), 0.43 + 0.02 * rise, sem=0.06 + 0.006 * rise))
+    (alert,) = named(judge_of(records), "overfitting")
+    assert alert.severity == "warning" and alert.open
+
+
+@pytest.mark.parametrize(("batch", "severity"), [(8, "info"), (256, "warning")])
+def test_a_jump_that_one_hard_sample_explains_is_only_told(batch: int, severity: str) -> None:
+    records = [replace(record, window_samples=batch) for record in falling(200)]  # type: ignore[call-arg]
+    records[150] = corpus.scaled(records[150], loss=4.0)
+    (alert,) = judge_of(records, RulePlan(classes=10)).alerts()
+    assert (alert.rule, alert.severity) == ("loss_spike", severity)
+    assert ("one hard sample among 8" in alert.message) == (batch == 8)
+
+
+def test_a_jump_of_small_batches_that_stays_is_warned_of() -> None:
+    records = [replace(record, window_samples=8) for record in falling(200)]  # type: ignore[call-arg]
+    for place in range(150, 156):
+        records[place] = corpus.scaled(records[place], loss=4.0)
+    (alert,) = named(judge_of(records, RulePlan(classes=10)), "loss_spike")
+    assert alert.severity == "warning"

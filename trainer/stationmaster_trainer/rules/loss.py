@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from ..contract import Alert, Eval, Train
@@ -13,6 +13,9 @@ from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 SMALL_SHARE, SMALL = 0.05, 0.1
 """Below this share of the starting loss, and below so many nats, a jump is only told as info: nearly fitted losses
 leap from sample to sample."""
+ONE_SAMPLE = 20.0
+"""Nats that a single sample can cost a confident classifier (a wrong label at odds of e^20). A jump that one such
+sample in a small batch explains says nothing about the optimizer."""
 
 
 @dataclass
@@ -21,6 +24,8 @@ class TrainSpike(Watcher):
 
     known: Known
     history: Excursions = field(default_factory=Excursions)
+    excess: float = 0.0
+    """Loss above the running median, summed over the samples of the excursion that is going on (nats)."""
 
     def train(self, record: Train) -> Sight | None:
         value = record.loss_max
@@ -29,9 +34,15 @@ class TrainSpike(Watcher):
         history, settings = self.history, self.known.settings
         residual = history.residual(value)
         sight = None
-        if residual > 0.0 and history.jumped(value, residual, settings["ratio"], settings["tails"]):
+        if residual <= 0.0:
+            self.excess = 0.0
+        elif history.jumped(value, residual, settings["ratio"], settings["tails"]):
+            self.excess += excess(record, history.level.median())
             first = record.loss_max_step if record.loss_max_step is not None else record.step
             sight = spike(history, "train loss", value, residual, first, record.step, record.worst_samples)
+            if self.known.plan.classes and 0.0 < self.excess <= ONE_SAMPLE:
+                why = f"; one hard sample among {per_step(record)} explains it"
+                sight = replace(sight, severity="info", message=sight.message + why)
         history.add(value, residual, settings["tails"])
         return sight
 
@@ -86,7 +97,7 @@ class Unstable(Watcher):
         return None
 
     def alerted(self, alert: Alert, series: str) -> Sight | None:
-        if alert.rule != "loss_spike" or series != "train/loss":
+        if alert.rule != "loss_spike" or series != "train/loss" or alert.severity == "info":
             return None
         self.jumps, self.steps = [*self.jumps[-19:], self.count], [*self.steps[-19:], alert.first_step]
         window = int(self.known.settings["window"])
@@ -98,6 +109,17 @@ class Unstable(Watcher):
 
     def missing(self) -> str:
         return "" if self.count > GRACE else f"too few points of the train loss ({self.count})"
+
+
+def per_step(record: Train) -> int:
+    """Samples of one optimizer step; 0 where the log does not say."""
+    return record.window_samples // max(record.steps, 1)
+
+
+def excess(record: Train, base: float) -> float:
+    """Loss above `base`, summed over samples: of the worst step, or of the whole window where that is more."""
+    worst = (record.loss_max - base) * per_step(record)
+    return max(worst, (record.loss - base) * record.window_samples)
 
 
 def spike(

@@ -12,6 +12,9 @@ from ._window import Window, median
 
 BETWEEN = 50
 """Train losses before a validation that stand for the level of the train loss there."""
+PAIRED = 0.3
+"""Standard error of a difference between two validations of the same samples, as a share of one validation's own:
+√(2(1 − ρ)) for losses that correlate by 0.95."""
 SHORT = 12
 """Validations below which medians of three would hide the best one: then the values count as they are, at the end of
 the run."""
@@ -45,6 +48,8 @@ class Overfitting(Watcher):
     lowest_step: int = 0
     lowest_at: int = 0
     train_at_lowest: float | None = None
+    error: float = 0.0
+    """Standard error of the lowest validation over its samples, where known."""
     last_step: int = 0
     trained: bool = False
 
@@ -71,18 +76,19 @@ class Overfitting(Watcher):
         train = median(self.levels) if self.levels else None
         if self.lowest is None or value < self.lowest:
             self.lowest, self.lowest_step, self.lowest_at, self.train_at_lowest = value, record.step, self.count, train
+            self.error = record.loss_sem or 0.0
         level = median(self.newest[-3:])
         if self.best is None or level < self.best:
             self.best, self.best_at, self.train_at_best = level, self.count, train
             return None
-        return self.judge(level, train, record.loss_sem or 0.0)
+        return self.judge(level, train)
 
-    def judge(self, level: float, train: float | None, sem: float) -> Sight | None:
+    def judge(self, level: float, train: float | None) -> Sight | None:
         settings, best = self.known.settings, self.best
         patience = max(settings["patience"], settings["patience_share"] * self.count)
         if best is None or train is None or self.train_at_best is None or self.count - self.best_at < patience:
             return None
-        noise = max(self.noise(), sem)
+        noise = self.noise()
         least = best + max(settings["rise"] * abs(best), settings["noise"] * noise)
         if (
             min(self.newest[-int(settings["patience"]) :]) <= best + noise
@@ -117,9 +123,12 @@ class Overfitting(Watcher):
         return Sight(self.lowest_step, self.last_step, rise, "warning", message, seen)
 
     def noise(self) -> float:
-        """Standard deviation of one validation about a smooth course: median |second difference| / 0.826 (normal
-        noise)."""
-        return self.wobble.median() / 0.826 if len(self.wobble) else 0.0
+        """Standard deviation of one validation: median |second difference| / 0.826 (normal noise about a smooth
+        course), at least a share of the standard error over samples, of which little is left between validations of
+        the same samples.
+        """
+        wobble = self.wobble.median() / 0.826 if len(self.wobble) else 0.0
+        return max(wobble, PAIRED * self.error)
 
     def missing(self) -> str:
         if not self.count:
