@@ -116,6 +116,13 @@ class ModelFacts:
     """Of the device that will train."""
     seconds_per_batch: float | None = None
     """Forward and backward of the second batch of `batch_size`."""
+    batch_that_fits: int | None = None
+    """Samples of one batch that the free memory takes, where estimated."""
+    regime: str = "scratch"
+    """`scratch`, `continued`, `fine-tune`, `sft` or `lora`: what kind of training it is, for the table of defaults."""
+    decided: dict[str, Any] = field(default_factory=dict)
+    """Options of `extra` that the measurement decided (LoRA, because a full fine-tuning does not fit); the finding of
+    the same name says why."""
     dropout_layers: int = 0
     entry_sha256: str = ""
     """SHA-256 over the entry file and its local imports."""

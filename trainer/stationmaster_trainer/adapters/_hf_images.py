@@ -6,61 +6,36 @@ The model's image processor makes the pixel values. Not covered: several images 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..dataset import LazyDataset
 from ..errors import DataError
 from ..packages import need
 from ._hf_rows import Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """N images with their classes."""
+class Pictures(LazyDataset):
+    """N images with their classes; `get` decodes one."""
 
-    read: Callable[[int], bytes] = field(repr=False)
-    """Index → the bytes of the image file."""
-    names: Sequence[str] = field(repr=False)
-    """Where each image stands, for messages."""
-    rows: np.ndarray = field(repr=False)
-    targets: np.ndarray = field(repr=False)
-    """int64 (N,)."""
-    processor: Any = field(repr=False)
+    processor: Any = field(default=None, repr=False)
     """The model's image processor."""
-    mode: str = "RGB"
-    """Pillow mode: `RGB`, or `L` for models with one channel."""
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def digest(self, index: int) -> bytes:
-        """Content to compare samples by."""
-        return self.read(index)
-
-    def batch(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """`pixel_values` float32 (B, channels, height, width), and classes."""
-        images = [self._decoded(int(index)) for index in indices]
+    def batch(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:  # type: ignore[override]
+        """`pixel_values` float32 (B, channels, height, width), and classes int64 (B,)."""
+        images = [self.get(int(index))[0] for index in indices]
         pixels = self.processor(images=images, return_tensors="np")["pixel_values"]
+        assert self.targets is not None
         return {"pixel_values": np.asarray(pixels, dtype=np.float32)}, self.targets[indices]
-
-    def _decoded(self, index: int) -> Any:
-        image_module, operations = need("PIL.Image", "reading images"), need("PIL.ImageOps", "reading images")
-        try:
-            with image_module.open(io.BytesIO(self.read(index))) as opened:
-                return operations.exif_transpose(opened).convert(self.mode)
-        except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-            raise DataError(
-                f"the image {self.names[index]} cannot be read: {error}.", "Replace or remove it."
-            ) from None
 
     def check(self, most: int = 32) -> None:
         """Decodes some images, evenly spaced. Raises DataError that names a damaged one."""
         for index in range(0, len(self), max(1, len(self) // most)):
-            self._decoded(index)
+            self.get(index)
 
 
 def of_rows(
@@ -78,7 +53,20 @@ def of_rows(
         path = cell.get("path") if isinstance(cell, dict) else cell
         return _file(path, names[index], base, project)
 
-    return Pictures(read, names, rows.numbers, targets, processor, mode)
+    def get(index: int) -> tuple[Any, Any]:
+        return _decoded(read(index), names[index], mode), targets[index]
+
+    return Pictures(len(names), get, rows.numbers, targets, read, processor=processor)
+
+
+def _decoded(content: bytes, name: str, mode: str) -> Any:
+    """A Pillow image, upright. `mode`: `RGB`, or `L` for models with one channel."""
+    image_module, operations = need("PIL.Image", "reading images"), need("PIL.ImageOps", "reading images")
+    try:
+        with image_module.open(io.BytesIO(content)) as opened:
+            return operations.exif_transpose(opened).convert(mode)
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
+        raise DataError(f"the image {name} cannot be read: {error}.", "Replace or remove it.") from None
 
 
 def _file(path: Any, name: str, base: Path, project: Path) -> bytes:

@@ -1,0 +1,131 @@
+"""LoRA through PEFT: small matrices beside every linear layer are trained instead of the model's own weights.
+
+Taken when asked for, and proposed when a full fine-tuning would not fit in memory, with that reason.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError, ConfigError, ModelError
+from ..packages import need
+from ._hf_columns import CAUSAL, SEQUENCE
+
+RANK, ALPHA = 16, 32
+"""Rank 16 to 64 and alpha 32 on all linear layers (Thinking Machines 2025, "LoRA Without Regret"; axolotl, Unsloth)."""
+BYTES_FULL = 16
+"""Bytes per parameter of a full fine-tuning with AdamW: weight, gradient and two moments in fp32."""
+BYTES_FROZEN = 4
+ROOM = 0.8
+"""Share of the free memory that weights, gradients and optimizer may take; the rest is for activations."""
+ADAPTER = "adapter_model.safetensors"
+HEADS = ("score", "classifier", "classification_head", "head")
+"""Names of the layers that are new for a task: trained whole, beside the adapter."""
+KEYS = ("lora", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules")
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The settings of an adapter."""
+
+    r: int = RANK
+    alpha: int = ALPHA
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] | str = "all-linear"
+
+    def plain(self) -> dict[str, Any]:
+        """As keys of `extra`."""
+        targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
+        return {
+            "lora_r": self.r, "lora_alpha": self.alpha, "lora_dropout": self.dropout, "lora_target_modules": targets,
+        }  # fmt: skip
+
+
+def settings(extra: Mapping[str, Any]) -> Lora | None:
+    """What `extra` asks for; None for a full fine-tuning. Raises ConfigError for an impossible value."""
+    wanted = extra.get("lora", any(key in extra for key in KEYS))
+    if not isinstance(wanted, bool):
+        raise ConfigError(f"extra.lora is {wanted!r}.", "Allowed: true, false.")
+    if not wanted:
+        return None
+    r, alpha = extra.get("lora_r", RANK), extra.get("lora_alpha", ALPHA)
+    for key, value in (("lora_r", r), ("lora_alpha", alpha)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
+            raise ConfigError(f"extra.{key} is {value!r}.", "Give a whole number from 1 to 4096, for example 16.")
+    dropout = extra.get("lora_dropout", 0.0)
+    if isinstance(dropout, bool) or not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        raise ConfigError(f"extra.lora_dropout is {dropout!r}.", "Give a number from 0 to below 1.")
+    targets = extra.get("lora_target_modules", "all-linear")
+    return Lora(r, alpha, float(dropout), targets if isinstance(targets, str) else tuple(map(str, targets)))
+
+
+def proposed(parameters: int, free: int | None) -> str:
+    """Why a full fine-tuning would not fit; empty when it does, or when the free memory is unknown."""
+    if free is None or BYTES_FULL * parameters <= ROOM * free:
+        return ""
+    return (
+        f"a full fine-tuning of {parameters:,} parameters needs about {BYTES_FULL * parameters / 2**30:,.1f} GiB for "
+        f"weights, gradients and AdamW's moments, {free / 2**30:,.1f} GiB are free"
+    )
+
+
+def apply(model: Any, lora: Lora, kind: str) -> Any:
+    """The model with its adapter; only that (and the head of a classifier) learns. Raises ModelError, PluginError."""
+    peft = need("peft", "LoRA")
+    heads = [] if kind == CAUSAL else [name for name in HEADS if hasattr(model, name)]
+    task = {CAUSAL: "CAUSAL_LM", SEQUENCE: "SEQ_CLS"}.get(kind)
+    targets = lora.target_modules
+    config = peft.LoraConfig(
+        task_type=task,
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        exclude_modules=heads or None,
+        modules_to_save=heads or None,
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"LoRA does not fit this model: {' '.join(str(error).split())[:400]}",
+            "Set extra.lora_target_modules to names of its layers, or extra.lora to false.",
+        ) from error
+
+
+def weights(model: Any) -> dict[str, Any]:
+    """The adapter's tensors (and a trained head) by PEFT's names."""
+    found: dict[str, Any] = need("peft", "LoRA").get_peft_model_state_dict(model, save_embedding_layers=False)
+    return found
+
+
+def write(model: Any, folder: Path, copies: dict[str, Any]) -> None:
+    """An adapter folder as PEFT reads it."""
+    from safetensors.torch import save_file
+
+    save_file(copies, str(folder / ADAPTER), metadata={"format": "pt"})
+    config = copy.copy(model.peft_config["default"])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def read(model: Any, folder: Path) -> None:
+    """Fills the adapter from a verified checkpoint. CheckpointError when it is of another model or rank."""
+    from safetensors.torch import load_file
+
+    peft = need("peft", "LoRA")
+    wanted = weights(model)
+    found = load_file(str(folder / ADAPTER))
+    for name in [*wanted, *found]:
+        ours, theirs = wanted.get(name), found.get(name)
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            shapes = [tuple(one.shape) if one is not None else "absent" for one in (theirs, ours)]
+            raise CheckpointError(
+                f"{folder} is of another model: {name} is {shapes[0]} in the checkpoint, {shapes[1]} in the model.",
+                "Restore the model as it was, or start a new run.",
+            )
+    peft.set_peft_model_state_dict(model, found)
