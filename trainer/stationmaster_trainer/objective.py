@@ -1,4 +1,4 @@
-"""What the losses of all frameworks share: what a batch weighs, the loss of a model that knows nothing, wrong shapes."""
+"""What the losses of all frameworks share: the weight of a batch, the loss of knowing nothing, and their errors."""
 
 from __future__ import annotations
 

@@ -6,11 +6,9 @@ step with rate 0, a validation batch, and a checkpoint written and read back.
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,41 +16,13 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .. import entry, order
-from ..contract import TrainingConfig
+from .. import entry, order, trial
 from ..errors import ModelError
 from ..facts import Finding, ModelFacts
 from ..feed import Batch
 from . import _torch_build, _torch_device
 from ._torch_build import Built
 from ._torch_trainee import TorchTrainee
-
-DEFAULT_BATCH = 32
-MAX_TRIAL_BYTES = 256 << 20
-"""Parameters up to which a checkpoint is written and read back on trial."""
-_UNSET: dict[str, Any] = {
-    "framework": "pytorch",
-    "batch_size": DEFAULT_BATCH,
-    "gradient_accumulation": 1,
-    "optimizer": "AdamW",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
-    "betas": (0.9, 0.999),
-    "warmup_steps": 0,
-    "lr_schedule": "constant",
-    "total_steps": 1,
-    "gradient_clip": 0.0,
-    "dropout": None,
-    "checkpoint_every": 1,
-    "checkpoint_dir": "",
-    "log_every": 1,
-    "validate_every": 1,
-    "logging": (),
-    "run_name": "",
-    "task": "custom",
-    "epochs": 1.0,
-}
-"""Stand-ins for keys that are not decided yet when the model is measured; none of them changes what is measured."""
 
 
 def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
@@ -66,14 +36,14 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     trainee = TorchTrainee(
         built.model,
         built.objective,
-        _complete(config, len(source.data.train)),
+        trial.complete(config, len(source.data.train)),
         device,
         "fp32",
         project_dir,
         val=source.data.val,
         tally=built.tally,
     )
-    trial = _Trial(built, trainee)
+    tried = _Trial(built, trainee)
     parameters = list(built.model.parameters())
     return ModelFacts(
         model_name=built.model_name,
@@ -82,15 +52,15 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         device=_torch_device.describe(device),
         precisions=_torch_device.precisions(device),
-        initial_loss=trial.initial_loss,
+        initial_loss=tried.initial_loss,
         expected_loss=built.objective.expected_initial_loss,
-        output_shape=trial.output_shape,
+        output_shape=tried.output_shape,
         parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
         free_memory_bytes=free,
-        seconds_per_batch=trial.seconds,
+        seconds_per_batch=tried.seconds,
         dropout_layers=len(_torch_build.dropout_layers(built.model)),
         entry_sha256=entry.entry_sha256(entry.resolve(config["model_path"], project_dir), project_dir),
-        findings=tuple(trial.findings),
+        findings=tuple(tried.findings),
     )
 
 
@@ -150,7 +120,7 @@ class _Trial:
 
     def _checkpoint(self) -> None:
         model = self._built.model
-        if sum(p.numel() * p.element_size() for p in model.parameters()) > MAX_TRIAL_BYTES:
+        if sum(p.numel() * p.element_size() for p in model.parameters()) > trial.MAX_CHECKPOINT_BYTES:
             return
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -161,43 +131,12 @@ class _Trial:
 
     def _look_at_gradients(self) -> None:
         names = [name for name, p in self._built.model.named_parameters() if p.requires_grad and p.grad is None]
-        if names:
-            self._find(
-                "gradients",
-                "warning",
-                f"{len(names)} parameters get no gradient, for example {names[0]}.",
-                "They stay as they are: is a layer unused, or its output detached?",
-                {"without_gradient": names[:10]},
-            )
+        self.findings += trial.about_gradients(names)
 
     def _look_at_loss(self, first: Batch) -> None:
-        loss, expected = self.initial_loss, self._built.objective.expected_initial_loss
-        facts = {"initial_loss": loss, "expected_loss": expected}
-        if not math.isfinite(loss):
-            self._find("initial_loss", "error", f"the loss of the first batch is {loss}.", _LOOK_FOR_NAN, facts)
-        elif expected is not None and loss > max(3.0 * expected, expected + 3.0):
-            message = f"the first loss is {loss:.3g}; a model that knows nothing has {expected:.3g}."
-            self._find(
-                "initial_loss", "warning", message, "Inputs or the last layer's weights are badly scaled.", facts
-            )
+        self.findings += trial.about_loss(self.initial_loss, self._built.objective.expected_initial_loss)
         if self._trainee.ends_in_softmax(first):
-            message = "the model's output looks like probabilities (each row sums to 1), the loss expects logits."
-            self._find("softmax", "warning", message, "Remove the softmax at the end of forward().", {})
-
-    def _find(self, check: str, severity: Any, message: str, advice: str, facts: dict[str, Any]) -> None:
-        self.findings.append(Finding(check, severity, message, advice, facts))
-
-
-_LOOK_FOR_NAN = "Look for divisions by zero, logarithms of zero or huge values in the model or the data."
-
-
-def _complete(config: Mapping[str, Any], n: int) -> TrainingConfig:
-    """The configuration with stand-ins for what is not decided yet."""
-    known = {field.name: config[field.name] for field in fields(TrainingConfig) if config.get(field.name) is not None}
-    needed = [field.name for field in fields(TrainingConfig) if field.default is MISSING]
-    filled = {name: _UNSET[name] for name in needed if name in _UNSET} | known
-    filled["batch_size"] = max(1, min(int(filled["batch_size"]), n))
-    return TrainingConfig(**filled)
+            self.findings.append(trial.about_softmax())
 
 
 def _fitting_batch(n: int, size: int) -> int:
