@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 
 import corpus
 import pytest
-from courses import evaluation, falling
+from courses import evaluation, falling, train
 
 from stationmaster_trainer.contract import Record, RulePlan, TrainingConfig
 from stationmaster_trainer.judge import Judge
@@ -143,3 +143,35 @@ def test_the_account_does_not_grow_with_the_run() -> None:
     found = account(with_validation(falling(20_000), [1.0 / (at + 1) for at in range(2_000)]))
     assert len(found.train.blocks) < 64 and len(found.validation.blocks) < 64
     assert len(found.contenders) <= 20 and found.points == 20_000 and found.evals == 2_000
+
+
+def annealed(rate: float, steps: int = 200) -> list[Record]:
+    """A loss that falls by `rate` per unit of learning rate, under a cosine to zero: its end is flat in any case."""
+    spent = [share + math.sin(math.pi * share) / math.pi for share in (step / steps for step in range(1, steps + 1))]
+    return [train(step, 0.2 + 2.0 * math.exp(-rate * spent[step - 1])) for step in range(1, steps + 1)]
+
+
+SHORT = replace(PLAN, total_steps=200, warmup_steps=0, lr_schedule="cosine")
+
+
+def test_a_cosine_that_ended_before_the_model_settled_is_underfitting_though_its_end_is_flat() -> None:
+    found = verdict_of(with_validation(annealed(0.5), [1.9, 1.7, 1.5, 1.45]), SHORT)
+    assert (found.name, found.recommendation) == (
+        "underfitting",
+        "Consider longer training, higher LR, or larger model",
+    )
+    assert {"total_steps": 400} in [change.values for change in found.changes]
+
+
+def test_a_cosine_over_a_model_that_settled_is_ready_for_the_test_set() -> None:
+    assert verdict_of(with_validation(annealed(8.0), [0.5, 0.3, 0.25, 0.24]), SHORT).name == "converged"
+
+
+def test_a_train_loss_that_falls_away_from_validation_does_not_ask_for_longer_training() -> None:
+    found = verdict_of(with_validation(annealed(0.5), [1.99, 1.97, 1.96, 1.96]), SHORT)
+    assert found.name != "underfitting"
+
+
+def test_a_waived_validation_is_said_in_the_evidence() -> None:
+    found = verdict_of(falling(400, start=4.0))
+    assert "there was no validation: overfitting could not be seen" in found.evidence

@@ -30,6 +30,9 @@ FEW_POINTS = 8
 STILL_FALLING = 0.15
 """Share of the whole improvement that the last fifth must bring for "still falling": a settled run brings a few
 hundredths."""
+GAP = 0.25
+"""Share of the whole improvement by which validation may lie above train for a falling loss to mean "trained too
+short" and not "learns its rows by heart"."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,7 @@ def _not_learning(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Ve
 
 
 def _too_short(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
-    if _of(alerts, "overfitting", "loss_spike", "unstable") or _falls_steeply(found):
+    if _of(alerts, "overfitting", "loss_spike", "unstable") or _falls_steeply(found, plan):
         return None
     enough = found.points >= FEW_POINTS or found.evals >= FEW_POINTS
     if enough:
@@ -241,11 +244,13 @@ def _overfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Ver
 
 
 def _underfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Verdict | None:
-    if not _falls_steeply(found):
+    if not _falls_steeply(found, plan) or _learns_by_heart(found):
         return None
-    total, last = _improvement(found.train, found.start)
+    share = _last_fifth(found, plan)
+    total, last = _improvement(found.train, found.start, share)
+    since = "its last fifth" if share == 0.8 else f"the last fifth of the learning rate, from {share:.0%} of the steps,"
     evidence = [
-        f"the train loss was still falling: its last fifth brought {100 * last / total:.0f} % of the whole improvement"
+        f"the train loss was still falling: {since} brought {100 * last / total:.0f} % of the whole improvement"
     ]
     if found.best is not None and found.best[0] == found.last_step:
         evidence.append(f"the newest validation is the best ({found.best[1]:.4g} at step {found.best[0]})")
@@ -257,12 +262,12 @@ def _underfitting(found: Account, alerts: Sequence[Alert], plan: RulePlan) -> Ve
     return Verdict("underfitting", tuple(evidence), UNDERFITTING, tuple(changes))
 
 
-def _falls_steeply(found: Account) -> bool:
+def _falls_steeply(found: Account, plan: RulePlan) -> bool:
     """Whether the end of the run is still on the slope: the last fifth brings a large share of what was gained,
     beyond the noise."""
     if len(found.train.blocks) < 5:
         return False
-    total, last = _improvement(found.train, found.start)
+    total, last = _improvement(found.train, found.start, _last_fifth(found, plan))
     return (
         total > 0.0
         and last > STILL_FALLING * total
@@ -270,9 +275,31 @@ def _falls_steeply(found: Account) -> bool:
     )
 
 
-def _improvement(course: Course, start: Sequence[float]) -> tuple[float, float]:
-    """(start to end, what the last fifth brought), in loss."""
-    before, end = course.part(0.7, 0.8), course.part(0.9, 1.0)
+def _learns_by_heart(found: Account) -> bool:
+    """Whether validation has left the train loss behind: then the fall of the train loss is no reason to go on."""
+    if not found.last_evals or not found.start:
+        return False
+    newest, end = found.last_evals[-1], found.train.part(0.9, 1.0)
+    allowed = max(GAP * (max(found.start) - end), 2.0 * found.eval_noise())
+    return newest > end + allowed or newest > (found.best or (0, newest))[1] + 2.0 * found.eval_noise()
+
+
+def _last_fifth(found: Account, plan: RulePlan) -> float:
+    """Share of the run at which four fifths of the schedule's learning rate are spent; 0.8 when it is not known or
+    was not run to its end.
+
+    A decayed rate flattens every curve at its end, settled or not; progress per unit of rate does not. With s the
+    share of the run, the rate spent is s + sin(πs)/π under a cosine to zero (0.8 at s = 0.484) and 2s − s² under a
+    line (0.553).
+    """
+    if (plan.min_lr_ratio or 0.0) > 0.2 or found.last_step < 0.95 * (plan.total_steps or math.inf):
+        return 0.8
+    return {"cosine": 0.484, "linear": 0.553}.get(plan.lr_schedule or "", 0.8)
+
+
+def _improvement(course: Course, start: Sequence[float], share: float) -> tuple[float, float]:
+    """(start to end, what was brought since `share` of the run), in loss."""
+    before, end = course.part(share - 0.1, share), course.part(0.9, 1.0)
     return max(start[0], median(list(start))) - end, before - end
 
 
@@ -286,6 +313,8 @@ def _course(found: Account) -> list[str]:
             f"validation loss {newest:.4g} at the end, best {found.best[1]:.4g} at step {found.best[0]}, "
             f"noise {found.eval_noise():.2g}"
         )
+    else:
+        evidence.append("there was no validation: overfitting could not be seen")
     return evidence
 
 
