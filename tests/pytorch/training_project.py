@@ -157,7 +157,7 @@ class Project:
         attempt = self.prepare(resume)
         reporter = Reporter(attempt, codec.loads(Spec, self.run.spec.read_bytes()))
         try:
-            adapter = plugins.find("adapters", "pytorch")
+            adapter = plugins.find("adapters", self.config.framework)
             launch = codec.loads(Launch, attempt.launch.read_bytes())
             outcome: Outcome = adapter.train(reporter.spec, launch, reporter)
             return outcome

@@ -25,6 +25,8 @@ PACKAGES = (
     "jax", "flax", "optax", "orbax-checkpoint", "tensorboard", "wandb",
 )  # fmt: skip
 """Packages that are looked for when the request names none."""
+OWN_SPLIT = ("transformers",)
+"""Frameworks that divide data in a way of their own: a model's tokenizer has its part in it."""
 NEEDED = ("numpy", "pandas", "pyarrow", "PIL", "torch", "transformers", "jax", "flax", "optax", "orbax", "safetensors")
 """Modules whose absence is a missing package, not a mistake in the user's code."""
 
@@ -89,6 +91,9 @@ def _split(config: dict[str, Any], project: Path) -> SplitFacts:
     from . import data, findings
     from .datasettings import BUILD_DATA
 
+    if config.get("framework") in OWN_SPLIT:
+        found: SplitFacts = _adapter(config).split(config, project)
+        return found
     if config.get("train_data") != BUILD_DATA:
         return findings.split_facts(data.load(config, project))
     load_data = getattr(_adapter(config), "load_data", None)  # seeds its framework first, as the run does
