@@ -40,19 +40,14 @@ class Excursions:
     touched."""
     straying: float = 0.0
     """Largest residual of the excursion that is going on."""
+    zero: float = 1e-300
+    """What counts as zero for the log ratios."""
     signed: bool = False
     """Whether the series has been below zero."""
 
     def residual(self, value: float) -> float:
         """Log ratio of a value to the running median; 0 while there is none."""
-        return log_ratio(value, self.level.median(), self.floor()) if self.count else 0.0
-
-    def floor(self) -> float:
-        """What counts as zero: next to nothing of the starting level; a twentieth of it once the series has gone
-        below zero."""
-        if not self.start:
-            return 1e-300
-        return max((0.05 if self.signed else 1e-12) * abs(median(self.start)), 1e-300)
+        return log_ratio(value, self.level.median(), self.zero) if self.count else 0.0
 
     def small(self, value: float, share: float) -> bool:
         """Whether a value is less than `share` of the starting level of a positive series."""
@@ -80,6 +75,7 @@ class Excursions:
         """Takes a finite value into the history, with the residual that `residual` gave for it; `limit` is `tails`."""
         if self.count < START:
             self.start.append(value)
+            self.measure_zero()
         if self.count == GRACE:  # the record starts with what strayed before there was a spread to measure it by
             self.learn_tail(self.residuals.high(), math.inf)
         if self.count & 7 == 0:
@@ -94,11 +90,16 @@ class Excursions:
         if self.count and self.straying == 0.0:
             self.residuals.add(residual)
         self.level.add(value)
-        if value < 0.0:
+        if value < 0.0 and not self.signed:
             self.signed = True
+            self.measure_zero()
         if self.highest is None or value > self.highest:
             self.highest = value
         self.count += 1
+
+    def measure_zero(self) -> None:
+        """Next to nothing of the starting level; a twentieth of it once the series has gone below zero."""
+        self.zero = max((0.05 if self.signed else 1e-12) * abs(median(self.start)), 1e-300)
 
     def learn_tail(self, residual: float, limit: float) -> None:
         strayed = (residual - self.residuals.median()) / self.spread()

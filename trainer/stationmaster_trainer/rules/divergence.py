@@ -53,7 +53,7 @@ class Divergence(Watcher):
             self.best, self.since, self.away = level, record.step, False
             return None
         low = recent.quantile(0.2)
-        if len(recent.ordered) < recent.size or low <= best:
+        if len(recent.ordered) < recent.size or low <= best or 0.0 < low <= best * self.known.settings["ratio"]:
             self.since, self.away = record.step, False
             return None
         return self.judge(record, low, best)
@@ -84,8 +84,6 @@ class Divergence(Watcher):
         rise = log_ratio(low, best, self.floor(best))
         self.away = diverged(rise, stray, (low - best) / (start - best) if start > best else 1.0, self.known.settings)
         if not self.away:
-            if rise <= stray:
-                self.since = record.step
             return None
         level = self.recent.median()
         message = (

@@ -69,8 +69,12 @@ class GradNorm(Watcher):
         if norm is None and record.nonfinite_what != "grad_norm":
             return None
         self.records += 1
+        if record.nonfinite == 0 and norm is not None and math.isfinite(norm):
+            self.share -= self.share / RECENT
+            self.in_a_row = 0
+            return None
         bad = record.nonfinite if record.nonfinite_what == "grad_norm" else int(not _finite(record))
-        self.share += (float(bad > 0) - self.share) / min(self.records, RECENT)
+        self.share += (float(bad > 0) - self.share) / RECENT
         if not bad:
             self.in_a_row = 0
             return None

@@ -164,7 +164,9 @@ class Plateau(Watcher):
         if not math.isfinite(value):
             return None
         self.count += 1
-        self.rate, self.peak = record.learning_rate, max(self.peak, record.learning_rate)
+        self.rate = record.learning_rate
+        if self.rate > self.peak:
+            self.peak = self.rate
         if len(self.start) < START:
             self.start.append(value)
         self.course.add(value)

@@ -31,9 +31,11 @@ class NearZero(Watcher):
             return None
         self.judged = True
         self.records += 1
-        self.peak = max(self.peak, rate)
-        plan = self.known.plan
-        peak = max(self.peak, plan.peak_learning_rate or 0.0)
+        if rate > self.peak:
+            self.peak = rate
+        plan, peak = self.known.plan, self.peak
+        if plan.peak_learning_rate is not None and plan.peak_learning_rate > peak:
+            peak = plan.peak_learning_rate
         if rate >= self.known.settings["share"] * peak or warming_up(plan, record.step, rate, self.peak):
             self.since = 0
             return None
