@@ -1,0 +1,67 @@
+"""Trains an `nnx.Module` or a `linen.Module` from a Python file with JAX, and measures it before the start.
+
+The file's own `loss(model, batch)` gets for both kinds a model that is called like a function: `model(inputs)`. Random
+streams, batch statistics and the flag that tells training from validation are seen to. Of a Linen module other methods
+can be called in the same way, and `model.variables` are its variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import attempt
+from ..contract import Launch, Spec
+from ..dataset import Data
+from ..facts import ModelFacts
+from ..reporter import Outcome, Reporter
+from . import _flax_build, _flax_device, _flax_measure
+from ._flax_build import Built
+from ._flax_trainee import FlaxTrainee
+
+
+def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
+    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`, and the user's own."""
+    config, project = spec.config, Path(spec.project_dir)
+    _flax_device.prepare(config.device, config.num_threads)
+    device = _flax_device.choose(config.device)
+    reporter.phase("data")
+    source = _flax_build.read(config, project)
+    attempt.check_unchanged(spec, source.data.fingerprint, reporter)
+    reporter.phase("model")
+    built = _flax_build.build(config, project, source, device)
+    trainee = _trainee(spec, built, device, reporter)
+    trainee.compile(source.data.train)
+    described = _flax_device.describe(device)
+    return attempt.run(spec, launch, reporter, source.data, trainee, trainee.restore, described)
+
+
+def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
+    """The data as a run reads them: generators seeded, the model file imported for its `build_data`."""
+    _flax_device.prepare(str(config.get("device") or "auto"))
+    return _flax_build.read(config, project_dir).data
+
+
+def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
+    """Builds the model with the data's sizes and feeds it: see `_flax_measure`."""
+    return _flax_measure.measure(config, project_dir)
+
+
+def _trainee(spec: Spec, built: Built, device: Any, reporter: Reporter) -> FlaxTrainee:
+    found = built.source.data
+    precision = spec.config.precision
+    if precision not in _flax_device.precisions(device):
+        reporter.note(f"{precision} is not faster on {device}: fp32 is used", level="warning", precision="fp32")
+        precision = "fp32"
+    return FlaxTrainee(
+        built.pure,
+        built.objective,
+        spec.config,
+        device,
+        precision,
+        Path(spec.project_dir),
+        val=found.val,
+        tally=built.tally,
+        write_more=found.preprocessing.save,
+    )
