@@ -46,8 +46,8 @@ def episodes(run: RunDir) -> tuple[list[Episode], int]:
     return sorted(found, key=lambda episode: (episode.attempt, episode.alert.first_step)), damaged
 
 
-def _newest(path: Path, size: int) -> tuple[dict[tuple[str, int], Alert], int]:
-    found: dict[tuple[str, int], Alert] = {}
+def _newest(path: Path, size: int) -> tuple[dict[tuple[str, str, int], Alert], int]:
+    found: dict[tuple[str, str, int], Alert] = {}
     damaged = 0
     for line in _lines(path, size):
         try:
@@ -55,7 +55,7 @@ def _newest(path: Path, size: int) -> tuple[dict[tuple[str, int], Alert], int]:
         except FormatError:
             damaged += 1
             continue
-        found[alert.rule, alert.first_step] = alert
+        found[alert.rule, alert.series, alert.first_step] = alert
     return found, damaged
 
 

@@ -21,11 +21,12 @@ from stationmaster_trainer import plugins
 from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import ConfigError
 
+from . import extras
 from .policy.formulas import total_steps
 
 KEYS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 """All keys, the checklist's first, in its order."""
-BACKENDS = ("file", "tensorboard", "wandb")
+BACKENDS = ("file", "tensorboard", "wandb", "trackio")
 NO_END = 1e12
 """A limit that is only there to keep a slip of the hand from filling memory or disk."""
 KEEP_DROPOUT = "keep model default"
@@ -129,7 +130,7 @@ def allowed() -> dict[str, Allowed]:
         "keep_checkpoints": _whole(1, 1000),
         "early_stopping_patience": _whole(1, 1_000_000),
         "num_threads": _whole(0, 1024),
-        "extra": Allowed("an empty object for pytorch", lambda options: not options),
+        "extra": Allowed("an object of options", extras.check),
     }
 
 
@@ -146,6 +147,8 @@ def parse(changes: dict[str, Any]) -> dict[str, Any]:
             continue
         try:
             parsed[key] = None if value is None or (key == "dropout" and value == KEEP_DROPOUT) else _typed(key, value)
+        except ConfigError as error:
+            problems.append(str(error))
         except (ValidationError, TypeError, ValueError):
             problems.append(refused(key, value, allowed()[key].words))
     refuse(problems)

@@ -74,4 +74,4 @@ class Cursor:
 
 def mark(alert: contract.Alert) -> str:
     """Six hexadecimal digits for one alert at one severity: it changes when the alert worsens, not when it goes on."""
-    return f"{zlib.crc32(f'{alert.rule} {alert.severity} {alert.first_step}'.encode()) & 0xFFFFFF:06x}"
+    return f"{zlib.crc32(f'{alert.rule}{alert.series} {alert.severity} {alert.first_step}'.encode()) & 0xFFFFFF:06x}"

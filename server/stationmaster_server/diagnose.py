@@ -41,15 +41,10 @@ def diagnose(path: Path, mapping: dict[str, str] | None = None) -> dict[str, Any
     return _answer(path, reading, judge, account, verdict(account, judge.alerts(), plan, outcome))
 
 
-def rule_plan(spec: Spec) -> RulePlan:
-    """What the rules may know of a run from its confirmed configuration."""
-    return plan_for(spec)
-
-
 def _run(run: RunDir) -> tuple[Reading, RulePlan]:
     if not run.attempts():
         raise FormatError(f"{run.path} is a folder without attempts.", "Give a log file or a folder below runs/.")
-    plan = rule_plan(codec.loads(Spec, run.spec.read_bytes(), str(run.spec))) if run.spec.exists() else RulePlan()
+    plan = plan_for(codec.loads(Spec, run.spec.read_bytes(), str(run.spec))) if run.spec.exists() else RulePlan()
     reading = Reading("stationmaster run", {}, iter(()))
 
     def counted() -> Iterator[Record]:

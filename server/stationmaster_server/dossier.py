@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stationmaster_trainer import manifest
-from stationmaster_trainer.contract import Alert, Spec, Status
+from stationmaster_trainer.contract import Alert, LoggerState, Spec, Status
 from stationmaster_trainer.errors import CheckpointError, FormatError
+from stationmaster_trainer.judge import plan_for
 from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.verdict import Verdict, verdict
 
@@ -18,7 +19,6 @@ from . import decisions
 from .alerts import Episode, episodes
 from .answer import plain
 from .decisions import Gates
-from .diagnose import rule_plan
 from .tally import Tally, tally
 from .views import RunView, read_spec
 
@@ -108,19 +108,29 @@ class Dossier:
         """The verdict on the steps that stand, from the alerts that were raised while they ran."""
         alerts = sorted(self.standing_alerts(), key=lambda alert: alert.first_step)
         outcome = self.status.cause or ""
-        return verdict(self.tally.course, alerts, rule_plan(self.spec) if self.spec else None, outcome)
+        return verdict(self.tally.course, alerts, plan_for(self.spec) if self.spec else None, outcome)
 
     def logs(self) -> list[str]:
         """Where the numbers are: files and folders as seen from the project, addresses as they are."""
         run = self.run
         paths = [path for path in (run.metrics_csv, run.metrics_jsonl, run.tensorboard) if path.exists()]
         found = [self.relative(path) for path in paths]
-        for logger in self.status.loggers:
-            if logger.where.startswith(("http://", "https://")):
-                found.append(plain(logger.where, 160))
+        found += [place for logger in self.status.loggers if (place := self._place(logger)) and place not in found]
         if not found:
             found = [self.relative(attempt.stream) for attempt in run.attempts() if attempt.stream.exists()]
         return found
+
+    def log_notes(self) -> list[str]:
+        """What a logger says of its place although it works: why it is offline, how to look at it."""
+        told = [one for one in self.status.loggers if one.message and one.state != "degraded"]
+        return [f"{plain(one.name, 40)}: {plain(one.message, 300)}" for one in told]
+
+    def _place(self, logger: LoggerState) -> str:
+        """Where this logger wrote: an address as it is, a path if it is there; empty when there is neither."""
+        if logger.where.startswith(("http://", "https://")):
+            return plain(logger.where, 160)
+        path = self.run.path / logger.where
+        return plain(self.relative(path), 200) if logger.where and path.exists() else ""
 
 
 def gather(project: Path, view: RunView) -> Dossier:

@@ -195,3 +195,13 @@ def test_any_scalar_loads_back_as_itself(value: Any) -> None:
         return
     loaded = yaml.safe_load(f"key: {configfile.scalar('', value)}  # comment")["key"]
     assert loaded == value and type(loaded) is type(value)
+
+
+def test_thresholds_of_the_rules_are_options_and_a_wrong_one_names_the_known() -> None:
+    assert parse({"extra": {"rules": {"loss_spike.ratio": 3}}})["extra"]["rules"] == {"loss_spike.ratio": 3}
+    with pytest.raises(ConfigError, match=r"unknown rule setting 'loss_spike\.ration'\. Known: .*loss_spike\.ratio"):
+        parse({"extra": {"rules": {"loss_spike.ration": 3}}})
+    with pytest.raises(ConfigError, match="extra has no option 'rulez'"):
+        parse({"extra": {"rulez": {}}})
+    with pytest.raises(ConfigError, match=r"extra\.image_size is 0, allowed: a whole number from 1"):
+        parse({"extra": {"image_size": 0}})

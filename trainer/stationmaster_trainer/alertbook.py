@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from . import codec
-from .contract import Alert, Record, RulePlan, Spec
+from .contract import Alert, Record, Spec
 from .errors import FormatError
 from .rundir import AttemptDir, RunDir
 
@@ -23,37 +23,19 @@ SHOWN = 5
 _WORST_FIRST = {"critical": 0, "warning": 1, "info": 2}
 
 
-def plan_for(spec: Spec) -> RulePlan:
-    """What the rules may know of a run beforehand."""
-    config, facts = spec.config, spec.facts
-    settings = config.extra.get("rules")
-    return RulePlan(
-        total_steps=config.total_steps,
-        warmup_steps=config.warmup_steps,
-        lr_schedule=config.lr_schedule,
-        peak_learning_rate=config.learning_rate,
-        min_lr_ratio=config.min_lr_ratio,
-        steps_per_epoch=facts.steps_per_epoch,
-        classes=len(facts.classes) or None,
-        has_validation=facts.val_samples > 0,
-        gradient_clip=config.gradient_clip,
-        settings=dict(settings) if isinstance(settings, dict) else {},
-    )
-
-
 class AlertBook:
     """Feeds the judge and keeps what it and the supervisor say. `total` counts episodes over all attempts."""
 
-    def __init__(self, path: Path, plan: RulePlan, say: Callable[[str], None], earlier: int = 0) -> None:
+    def __init__(self, path: Path, spec: Spec, say: Callable[[str], None], earlier: int = 0) -> None:
         self._path = path
         self._say = say
         self._judge: Any = None
         self._own: dict[str, Alert] = {}
-        self._judged: dict[tuple[str, int], Alert] = {}
+        self._judged: dict[tuple[str, str, int], Alert] = {}
         self._unwritten: list[Alert] = []
         self._not_checked: dict[str, str] = {}
         self.total = earlier
-        self._guarded(lambda: self._start_judge(plan))
+        self._guarded(lambda: self._start_judge(spec))
 
     def see(self, record: Record, live: bool = True) -> bool:
         """Shows a record to the judge; whether an alert opened, worsened or cleared.
@@ -139,13 +121,13 @@ class AlertBook:
         if broken:
             self._degraded(step, f"{', '.join(broken)} failed; the other rules go on")
 
-    def _start_judge(self, plan: RulePlan) -> None:
-        from .judge import Judge
+    def _start_judge(self, spec: Spec) -> None:
+        from .judge import Judge, plan_for
 
-        self._judge = Judge(plan)
+        self._judge = Judge(plan_for(spec))
 
     def _keep(self, alert: Alert, live: bool) -> None:
-        key = (alert.rule, alert.first_step)
+        key = (alert.rule, alert.series, alert.first_step)
         if alert.open:
             if live and key not in self._judged:
                 self.total += 1
@@ -196,8 +178,8 @@ def earlier_episodes(run: RunDir, attempt: int) -> int:
     return sum(len(_episodes(one)) for one in run.attempts() if one.number < attempt)
 
 
-def _episodes(attempt: AttemptDir) -> set[tuple[str, int]]:
-    found: set[tuple[str, int]] = set()
+def _episodes(attempt: AttemptDir) -> set[tuple[str, str, int]]:
+    found: set[tuple[str, str, int]] = set()
     try:
         with attempt.alerts.open("rb") as file:
             for text in file:
@@ -205,7 +187,7 @@ def _episodes(attempt: AttemptDir) -> set[tuple[str, int]]:
                     alert = codec.loads(Alert, text, "alerts.jsonl")
                 except FormatError:
                     continue
-                found.add((alert.rule, alert.first_step))
+                found.add((alert.rule, alert.series, alert.first_step))
     except OSError:
         pass
     return found

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import codec, ladder, logfile, oom, process, rundir
-from .alertbook import AlertBook, earlier_episodes, plan_for
+from .alertbook import AlertBook, earlier_episodes
 from .child import Child
 from .contract import Checkpoint, Eval, Finished, Launch, Record, Spec, Started, Status, Train
 from .ending import Ending, decide
@@ -53,7 +53,7 @@ class Supervisor:
         self._file = StatusFile(run, say)
         self._progress = Progress(spec)
         self._follower = Follower(run, launch.attempt)
-        self._alerts = AlertBook(attempt.alerts, plan_for(spec), say, earlier_episodes(run, launch.attempt))
+        self._alerts = AlertBook(attempt.alerts, spec, say, earlier_episodes(run, launch.attempt))
         self._keeper = Keeper(run, launch.recorder_argv, attempt.recorder_log, say)
         self._witness = oom.KernelWitness()
         self._start, self._started = time.monotonic(), time.time()
