@@ -65,7 +65,7 @@ def arguments(config: TrainingConfig, device: str, folder: Path, use_cache: bool
     from transformers import TrainingArguments
 
     known = {field.name for field in fields(TrainingArguments)}
-    passed = {key: value for key, value in config.extra.items() if key in PASSED}
+    passed = {_newer(key, known): value for key, value in config.extra.items() if key in PASSED}
     if unknown := sorted(passed.keys() - known):
         raise ConfigError(f"extra.{unknown[0]} is unknown to the Trainer of this Python.", "Update transformers.")
     ours: dict[str, Any] = {
@@ -93,6 +93,12 @@ def arguments(config: TrainingConfig, device: str, folder: Path, use_cache: bool
         raise ConfigError(f"the Trainer refuses its arguments: {' '.join(str(error).split())[:400]}") from error
     found._n_gpu = min(1, found.n_gpu)  # one process, one device: no DataParallel over those that are visible
     return found
+
+
+def _newer(key: str, known: set[str]) -> str:
+    """The name that this Trainer prefers for an argument it has renamed."""
+    new = key.replace("gradient_checkpointing", "activation_checkpointing")
+    return new if new in known else key
 
 
 def _unknown(key: str) -> ConfigError:

@@ -6,6 +6,7 @@ Taken when asked for, and proposed when a full fine-tuning would not fit in memo
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,9 @@ def apply(model: Any, lora: Lora, kind: str) -> Any:
         modules_to_save=heads or None,
     )
     try:
-        return peft.get_peft_model(model, config)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of one library about the other
+            return peft.get_peft_model(model, config)
     except (ValueError, TypeError) as error:
         raise ModelError(
             f"LoRA does not fit this model: {' '.join(str(error).split())[:400]}",
