@@ -1,4 +1,4 @@
-"""Real texts that every machine with the test's packages has: what people wrote about the functions of three libraries."""
+"""Real texts that every machine with these packages has: what people wrote about the functions of three libraries."""
 
 from __future__ import annotations
 

@@ -90,8 +90,9 @@ def test_without_a_template_prompts_are_written_plainly_and_end_with_the_end_of_
 def test_a_template_that_rewrites_earlier_turns_still_gives_every_answer_loss(project: HfProject) -> None:
     """Here, as in reasoning models, only the last turn keeps its whole text."""
     template = (
-        "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] if loop.last else m['content'].split('</think>')[-1] "
-        "}}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+        "{% for m in messages %}<|{{ m['role'] }}|>"
+        "{{ m['content'] if loop.last else m['content'].split('</think>')[-1] }}"
+        "<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
     (project.path / "model" / "chat_template.jinja").write_text(template)
     thought = "<think>easy</think>"

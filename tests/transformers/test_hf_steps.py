@@ -1,4 +1,4 @@
-"""The arithmetic of a step under the Trainer: its own losses, weights over micro-batches, clipping, non-finite steps."""
+"""The arithmetic of a step under the Trainer: its losses, weights over micro-batches, clipping, non-finite steps."""
 
 from __future__ import annotations
 

@@ -121,6 +121,8 @@ def read(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file
 
     peft = need("peft", "LoRA")
+    if not (folder / ADAPTER).is_file():
+        raise CheckpointError(f"{folder} is of another model: it holds no LoRA adapter.", "Start a new run.")
     wanted = weights(model)
     found = load_file(str(folder / ADAPTER))
     for name in [*wanted, *found]:

@@ -51,16 +51,19 @@ class Maker:
 
     def __call__(self, rows: Rows, base: Path, classes: tuple[str, ...]) -> Part:
         """Samples of these rows. `base`: folder of the file; `classes`: those of training, when this is validation."""
-        if self.most is not None and self.roles.form != "text":
-            rows = rows.take(np.arange(min(self.most, len(rows))))
         kind, form = self.roles.kind, self.roles.form
         if kind == CAUSAL and form == "text":
             return self.windows(_hf_tokens.whole_texts(rows, self.roles.columns["text"]), rows.name)
+        chosen = self._chosen(len(rows))
         if kind == CAUSAL:
-            return self._answers(rows)
+            return self._answers(rows.take(chosen))
         if kind == IMAGE:
-            return self._pictures(rows, base, classes)
-        return self._sentences(rows, classes) if kind == SEQUENCE else self._words(rows, classes)
+            return self._pictures(rows, chosen, base, classes)
+        return self._sentences(rows, chosen, classes) if kind == SEQUENCE else self._words(rows, chosen, classes)
+
+    def _chosen(self, n: int) -> np.ndarray:
+        """Positions that become samples: all, or `most` of them evenly spaced; classes are always those of all rows."""
+        return np.arange(n) if self.most is None or n <= self.most else np.arange(self.most) * n // self.most
 
     @property
     def length(self) -> int:
@@ -126,28 +129,29 @@ class Maker:
                 kept.append(at)
         return gathered(samples, rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
 
-    def _sentences(self, rows: Rows, classes: tuple[str, ...]) -> Part:
-        found = self._classes(rows, classes)
+    def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
+        found, rows = self._classes(rows, classes), rows.take(chosen)
         second = self.roles.columns.get("text_pair")
         pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
         texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
         samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers, self.length)
-        return Part(replace(samples, answers=found.values), told, found.classes)
+        return Part(replace(samples, answers=found.values[chosen]), told, found.classes)
 
-    def _words(self, rows: Rows, classes: tuple[str, ...]) -> Part:
+    def _words(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
         words = self.roles.columns["words"]
         indices, names = _hf_labels.tags(rows, self.roles.columns["tags"], words, _head(self.model), classes)
+        rows, indices = rows.take(chosen), [indices[at] for at in chosen.tolist()]
         texts = [[str(word) for word in row] for row in rows.columns[words]]
         samples, told = _hf_tokens.words(self.processor, texts, indices, rows.numbers, self.length)
         labels = samples.fields["labels"]
         counts = np.bincount(labels[labels != IGNORED], minlength=len(names))
         return Part(replace(samples, label_counts=counts), told, names)
 
-    def _pictures(self, rows: Rows, base: Path, classes: tuple[str, ...]) -> Part:
-        found = self._classes(rows, classes)
+    def _pictures(self, rows: Rows, chosen: np.ndarray, base: Path, classes: tuple[str, ...]) -> Part:
+        found, rows = self._classes(rows, classes), rows.take(chosen)
         mode = "L" if getattr(self.model, "num_channels", 3) == 1 else "RGB"
         column = self.roles.columns["image"]
-        pictures = _hf_images.of_rows(rows, column, base, self.project, found.values, self.processor, mode)
+        pictures = _hf_images.of_rows(rows, column, base, self.project, found.values[chosen], self.processor, mode)
         pictures.check()
         return Part(pictures, classes=found.classes)
 
