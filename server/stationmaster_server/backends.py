@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from urllib.parse import urlsplit
 
-from stationmaster_trainer import plugins
+from stationmaster_trainer import wandb_account
 from stationmaster_trainer.errors import PluginError
 
 from .checklist import LOGGING_CHOICES
@@ -16,7 +18,7 @@ from .config import BACKENDS
 from .interpreter import install_command
 from .plan import ASSISTANT, Logging, Plan
 
-PACKAGES = {"tensorboard": ("tensorboard",), "wandb": ("wandb",)}
+PACKAGES = {name: (name,) for name in ("tensorboard", "wandb", "trackio")}
 """Backend → packages that its logger needs; found without importing them."""
 WORDS = {"csv": "file", "json": "file", "files": "file", "tb": "tensorboard", "weights & biases": "wandb"}
 
@@ -24,8 +26,8 @@ WORDS = {"csv": "file", "json": "file", "files": "file", "tb": "tensorboard", "w
 def usable(names: Iterable[str]) -> tuple[str, ...]:
     """The chosen backends in the checklist's order, `file` always among them.
 
-    Raises PluginError for an empty or unknown choice (with the three choices), for a backend that is not built yet, and
-    for one whose package is missing (with the install command).
+    Raises PluginError for an empty or unknown choice (with the three choices), and for a backend whose package is
+    missing (with the install command).
     """
     wanted = [WORDS.get(name.strip().lower(), name.strip().lower()) for name in names]
     unknown = [name for name in wanted if name not in BACKENDS]
@@ -46,12 +48,18 @@ def choose(plan: Plan, names: Iterable[str], by: str = ASSISTANT) -> Plan:
     return replace(plan, logging=Logging(backends, by, time.time()), stale=stale)
 
 
+def note(backends: Iterable[str]) -> str:
+    """What the person should know of a chosen backend before the start; empty when there is nothing."""
+    if "wandb" not in backends:
+        return ""
+    account = wandb_account.account(os.environ)
+    if account.mode == "online":
+        return f"W&B: a key is there; online at {urlsplit(account.base_url).hostname} if it answers, else offline."
+    what = "nothing is sent" if account.mode == "disabled" else "it is written offline, and can be uploaded later"
+    return f"W&B: {account.why}; {what}."
+
+
 def _require(name: str) -> None:
-    if name != "file" and name not in plugins.known("loggers"):
-        built = [other for other in BACKENDS if other == "file" or other in plugins.known("loggers")]
-        raise PluginError(
-            f"logging to {name} is not yet built: it comes with the next release.", f"Choose {' or '.join(built)}."
-        )
     missing = tuple(package for package in PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None)
     if missing:
         raise PluginError(

@@ -67,6 +67,7 @@ def markdown(dossier: Dossier) -> str:
         _attempts(dossier),
         _inside(dossier),
         _environment(dossier),
+        section("Logs", bullets(dossier.log_notes())),
         section("Data and other notes", bullets(note.message for note in dossier.tally.notes)),
         _failure(dossier),
         section("Could not be read", bullets(dossier.problems)),

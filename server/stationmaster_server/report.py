@@ -26,8 +26,8 @@ TROUBLE = frozenset({"diverged", "unstable", "not_learning", "overfitting"})
 def summary(dossier: Dossier, where: str) -> str:
     """The tool's text; `where` says where the longer version is."""
     found = dossier.verdict()
-    parts = [*figures(dossier), "", *cause(dossier), *metrics(dossier), *decided(dossier), *notes(dossier, 2)]
-    parts += alerts(dossier)
+    parts = [*figures(dossier), *logs(dossier), "", *cause(dossier), *metrics(dossier), *decided(dossier)]
+    parts += [*notes(dossier, 2), *alerts(dossier)]
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
     return "\n".join([*parts, *progress.foreign(dossier.status)])
 
@@ -99,6 +99,11 @@ def figures(dossier: Dossier) -> list[str]:
         f"Best checkpoint: {f'checkpoint-{best}' if best is not None else why}",
         f"Logs: {', '.join(dossier.logs()) or 'none was written'}",
     ]
+
+
+def logs(dossier: Dossier) -> list[str]:
+    """What a person must know of a log beside its place."""
+    return [f"Logs, {note}" for note in dossier.log_notes()]
 
 
 def _final_loss(dossier: Dossier) -> str:

@@ -5,17 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from stationmaster_trainer import plugins
-
 SENTENCE = "I need logging configured before training. Which backend would you like to use?"
 CHOICES = [
     "- File-based (CSV/JSON) - zero dependencies",
     "- TensorBoard - local visualization",
     "- Weights & Biases - cloud tracking",
 ]
-WRITTEN = [name for name in ("tensorboard", "wandb") if name in plugins.known("loggers")]
+WRITTEN = ["tensorboard", "wandb", "trackio"]
 
 
 def test_without_logging_nothing_starts_and_the_question_is_the_checklist_s(desk: Any, office: Any) -> None:
@@ -28,13 +24,6 @@ def test_without_logging_nothing_starts_and_the_question_is_the_checklist_s(desk
 
 def test_an_unknown_backend_is_named(desk: Any) -> None:
     assert "unknown logging backend 'mlflow'" in desk.refused("choose_logging", backends=["file", "mlflow"])
-
-
-def test_a_backend_that_is_not_built_yet_says_so_and_what_there_is(desk: Any) -> None:
-    if "wandb" in WRITTEN:
-        pytest.skip("the writer is there")
-    words = desk.refused("choose_logging", backends=["wandb"])
-    assert words == "logging to wandb is not yet built: it comes with the next release. Choose file or tensorboard."
 
 
 def test_the_file_log_is_always_among_the_choice(desk: Any) -> None:
@@ -62,3 +51,12 @@ def test_a_backend_whose_package_is_missing_is_refused_with_the_install_command(
         words = chat.refused("choose_logging", backends=[backend])
         assert f"logging to {backend} needs {backend}, which" in words
         assert "Install it: " in words and f"install {backend}" in words
+
+
+def test_wandb_without_a_key_is_taken_and_said_to_be_offline(hall: Any, office: Any) -> None:
+    """A home without netrc, and no WANDB variable: as the desk has it. A key is told of, never told."""
+    reply = hall.connect(office).accepted("choose_logging", backends=["wandb", "trackio"])
+    assert reply.facts["logging"] == ["file", "wandb", "trackio"]
+    assert "W&B: no W&B key was found: set WANDB_API_KEY, or run `wandb login`; it is written offline" in reply.text
+    reply = hall.connect(office, WANDB_API_KEY="not-a-real-key-4711").accepted("choose_logging", backends=["wandb"])
+    assert "online at api.wandb.ai if it answers, else offline" in reply.text and "4711" not in reply.text

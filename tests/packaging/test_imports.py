@@ -20,6 +20,7 @@ CORE = {"checkpoint", "loggers.csv", "loggers.json", "recorder", "reporter", "su
 FOR_THE_SERVER = {
     "codec", "contract", "ending", "entry", "errors", "facts", "fingerprint", "judge", "ledger", "logfile", "manifest",
     "plugins", "process", "readers", "reporter", "rules", "rundir", "schedule", "states", "stream", "verdict",
+    "wandb_account",
 }  # fmt: skip
 """Modules of the trainer that the server may import."""
 

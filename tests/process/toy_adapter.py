@@ -53,7 +53,8 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         reason = reporter.stop_requested
         if reason is not None and not extra.get("deaf"):
             time.sleep(extra.get("save_seconds", 0.0))
-            _save(spec, reporter, step, loss)
+            if not save:
+                _save(spec, reporter, step, loss)
             return Outcome(reason, step, step * config.batch_size, time.perf_counter() - begun)
     return Outcome("completed", step, step * config.batch_size, time.perf_counter() - begun)
 

@@ -71,7 +71,7 @@ class TrainingConfig:
     validate_every: int
     """Optimizer steps between validations."""
     logging: tuple[str, ...]
-    """Chosen logging backends, of `file`, `tensorboard`, `wandb`; the local file log is always written."""
+    """Chosen logging backends, of `file`, `tensorboard`, `wandb`, `trackio`; the local file log is always written."""
     # Run
     run_name: str
     """Name of the run folder below `runs/`."""

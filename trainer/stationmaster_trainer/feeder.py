@@ -15,6 +15,7 @@ from . import codec, plugins, rundir
 from .contract import Launch, LoggerState, Spec
 from .errors import FormatError, PluginError, StationmasterError
 from .ledger import Entry
+from .loggers._logger import state_of
 from .rundir import RunDir
 from .stream import Follower
 
@@ -66,7 +67,7 @@ class Feeder:
                 return
             except Exception as error:
                 self._degrade(error)
-                if last_round:
+                if last_round and self._failures > 1:  # once more at the end: nobody would come back to it
                     return
                 self._finish.wait(RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS)) - 1])
                 continue
@@ -74,7 +75,8 @@ class Feeder:
                 if last_round:
                     break
                 self._finish.wait(LOOK_SECONDS)
-        self._close()
+        if problem := self._close():
+            self.entry = replace(self.entry, logger=replace(self.entry.logger, state="degraded", message=problem))
 
     def _pump(self) -> bool:
         """One chunk; whether more is waiting."""
@@ -110,11 +112,10 @@ class Feeder:
             self.entry = replace(self.entry, attempt=1, offset=0, mark={})
             self._logger = module.open(self._run, self._spec, {})
         self._follower = Follower(self._run, self._last, self.entry.attempt, self.entry.offset)
-        state = LoggerState(self.name, self._logger.where)
-        self.entry = replace(self.entry, logger=state)
+        self.entry = replace(self.entry, logger=state_of(self.name, self._logger))
 
     def _note(self, mark: dict[str, Any]) -> None:
-        state = LoggerState(self.name, self._logger.where)
+        state = state_of(self.name, self._logger)
         self.entry = Entry(state, self._follower.attempt, self._follower.offset, mark)
 
     def _wait_until_saved(self) -> None:
@@ -124,23 +125,30 @@ class Feeder:
 
     def _degrade(self, error: Exception) -> None:
         self._failures += 1
-        words = error.message if isinstance(error, StationmasterError) else f"{type(error).__name__}: {error}"
+        words = _words(error)
         self._say(f"logger {self.name}: {words}")
         where = self.entry.logger.where
-        self.entry = replace(self.entry, logger=LoggerState(self.name, where, "degraded", words[:300]))
+        self.entry = replace(self.entry, logger=LoggerState(self.name, where, "degraded", words))
         if self._logger is not None:
             self._close()
 
-    def _close(self) -> None:
+    def _close(self) -> str:
+        """Ends the logger; what went wrong, in words."""
         logger, self._logger = self._logger, None
         self._calling_since = time.monotonic()
         try:
             logger.close()
         except Exception as error:
-            self._say(f"logger {self.name}: closing failed: {type(error).__name__}: {error}")
+            self._say(f"logger {self.name}: closing failed: {_words(error)}")
+            return _words(error)
         finally:
             self._calling_since = None
+        return ""
 
     def _resume_step(self, attempt: int) -> int:
         launch = self._run.attempt(attempt).launch
         return codec.loads(Launch, rundir.read(launch), str(launch)).resume_step
+
+
+def _words(error: Exception) -> str:
+    return (str(error) if isinstance(error, StationmasterError) else f"{type(error).__name__}: {error}")[:300]

@@ -64,8 +64,9 @@ def main(attempt_path: str) -> int:
     while not over() and rundir.identity(home) == folder:
         saver.save(SAVE_SECONDS)
         time.sleep(LOOK_SECONDS)
-    if rundir.identity(home) == folder:
-        _finish(saver, feeders)
+    if rundir.identity(home) != folder:
+        os._exit(0)  # a logger that ended in an orderly way would write into the new folder of that name
+    _finish(saver, feeders)
     return 0
 
 

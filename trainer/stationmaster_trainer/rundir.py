@@ -121,6 +121,15 @@ class RunDir:
         return self.path / "wandb"
 
     @property
+    def wandb_run(self) -> Path:
+        """Which W&B run this is: it stays the same over all attempts."""
+        return self.path / "wandb.json"
+
+    @property
+    def trackio(self) -> Path:
+        return self.path / "trackio"
+
+    @property
     def recorder(self) -> Path:
         """The recorder's cursor: per logger, attempt and byte offset written so far, and its state."""
         return self.path / "recorder.json"

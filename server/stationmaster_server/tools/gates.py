@@ -23,8 +23,8 @@ def register(server: Stationmaster, roots: Roots) -> None:
 def _choose_logging(server: Stationmaster, roots: Roots) -> None:
     @server.tool(title="Choose logging", annotations=_DECIDES, structured_output=False)
     def choose_logging(project_dir: str, backends: list[str]) -> CallToolResult:
-        """Records where metrics go: any of file, tensorboard, wandb, as the person chose. The file log is always
-        written. Refuses a backend whose package is missing, with the install command."""
+        """Records where metrics go: any of file, tensorboard, wandb, trackio, as the person chose. The file log is
+        always written. Refuses a backend whose package is missing, with the install command."""
         from .. import backends as gate
         from .. import checklist, plan
 
@@ -33,8 +33,8 @@ def _choose_logging(server: Stationmaster, roots: Roots) -> None:
             now = plan.save(project, gate.choose(plan.load(project), backends))
         chosen = now.logging.backends if now.logging else ()
         also = "" if "file" in backends else " (the local file log is always written)"
-        text = f"Logging: {', '.join(chosen)}{also}.\n{checklist.line(now)}"
-        return answer(text, plan=checklist.overview(now), logging=chosen)
+        lines = [f"Logging: {', '.join(chosen)}{also}.", gate.note(chosen), checklist.line(now)]
+        return answer("\n".join(filter(None, lines)), plan=checklist.overview(now), logging=chosen)
 
 
 def _check_validation(server: Stationmaster, roots: Roots) -> None:

@@ -5,9 +5,14 @@ A logger module has `open(run, spec, mark)` and returns an object with the metho
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
-from ..contract import Eval, Record, Train
+from .. import codec, rundir
+from ..contract import Eval, LoggerState, Record, Spec, Status, Train
+from ..errors import FormatError
+from ..rundir import RunDir
 
 Scalar = float | int
 
@@ -33,7 +38,11 @@ class Logger(Protocol):
     """
 
     where: str
-    """Path relative to the run folder, or a URL."""
+    """Path relative to the run folder (absolute where the user chose another place), or a URL.
+
+    Beside it a logger may have `message`, something worth telling although it works, and `state`, which is `ok`
+    otherwise.
+    """
 
     def write(self, record: Record) -> None:
         """Takes any record that counts; a logger picks those that it can show."""
@@ -67,3 +76,68 @@ def row(record: Record) -> dict[str, Scalar]:
     if isinstance(record, Train):
         place |= {"epoch": record.epoch, "samples": record.samples}
     return {**place, "time": round(record.time, 3), **figures}
+
+
+def state_of(name: str, logger: Any) -> LoggerState:
+    """What a logger says of itself."""
+    return LoggerState(name, logger.where, getattr(logger, "state", "ok"), getattr(logger, "message", ""))
+
+
+def config_of(spec: Spec) -> dict[str, Any]:
+    """The confirmed configuration as a tool shows it, and below `data` what was measured before the start."""
+    facts = {key: value for key, value in asdict(spec.facts).items() if key != "classes"}
+    plain: dict[str, Any] = codec.to_plain({**asdict(spec.config), "data": facts})
+    return plain
+
+
+def ending_of(run: RunDir) -> Status | None:
+    """The newest attempt's last status; None while it goes on, or when nobody could write it."""
+    attempts = run.attempts()
+    try:
+        return codec.loads(Status, rundir.read(attempts[-1].final), "final.json") if attempts else None
+    except (OSError, FormatError):
+        return None
+
+
+def from_run(path: Path) -> str:
+    """An absolute path as seen from the run folder, which is the recorder's working folder, if it lies in there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def from_project(spec: Spec, path: Path) -> str:
+    """An absolute path as seen from the project, where a person types commands, if it lies in there."""
+    inside = path.is_relative_to(Path.cwd())
+    return str(Path(rundir.RUNS, spec.config.run_name, path.relative_to(Path.cwd()))) if inside else str(path)
+
+
+def summary_of(status: Status) -> dict[str, Any]:
+    """How a run ended, under the names that its page or table shows."""
+    found: dict[str, Any] = {"state": status.state, "cause": status.cause or "", "total_steps": status.total_steps}
+    if status.best is not None:
+        found |= {"best_step": status.best.step, f"best/{status.best.metric}": status.best.value}
+    return found
+
+
+class StepRows:
+    """Joins the records of one step into one row; a row is complete when a later step comes, or at the end."""
+
+    def __init__(self) -> None:
+        self._step = -1
+        self._row: dict[str, Scalar] = {}
+
+    def add(self, record: Record) -> tuple[int, dict[str, Scalar]] | None:
+        """Takes a record in; returns the row of the step before, if this record has completed it."""
+        figures = scalars(record)
+        if not figures:
+            return None
+        step = int(getattr(record, "step", 0))
+        done = None if step == self._step else self.rest()
+        epoch = {"train/epoch": record.epoch} if isinstance(record, Train) else {}
+        self._step = step
+        self._row |= {**figures, **epoch, "train/global_step": step, "_timestamp": record.time}
+        return done
+
+    def rest(self) -> tuple[int, dict[str, Scalar]] | None:
+        """The row that is not complete yet; it is forgotten."""
+        row, self._row = self._row, {}
+        return (self._step, row) if row else None

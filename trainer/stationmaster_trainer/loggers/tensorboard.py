@@ -1,4 +1,5 @@
-"""Event files for TensorBoard, written without importing torch: scalars by step, and the configuration as text.
+"""Event files for TensorBoard, written without importing torch: scalars by step, the configuration as text and as
+hyperparameters, and how the run ended.
 
 A resume writes a session start, from which TensorBoard forgets the superseded steps.
 """
@@ -14,20 +15,21 @@ from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from .. import codec
 from ..contract import Record, Spec
 from ..errors import FormatError
 from ..rundir import RunDir
-from ._logger import scalars
+from ._logger import ending_of, scalars, summary_of
 
 
 class TensorBoardLogger:
     """One event file for the whole run, so that it can be cut back to a mark like any other file."""
 
     def __init__(self, run: RunDir, spec: Spec, mark: dict[str, Any]) -> None:
-        self.where = run.tensorboard.name
+        self.where, self._run = run.tensorboard.name, run
         run.tensorboard.mkdir(mode=0o700, exist_ok=True)
         self._name = str(mark.get("file") or _file_name(run))
         path = run.tensorboard / self._name
@@ -45,7 +47,10 @@ class TensorBoardLogger:
         if not mark:
             created = os.stat(run.spec).st_mtime
             self._put(Event(wall_time=created, file_version="brain.Event:2"))
-            self._put(Event(wall_time=created, summary=Summary(value=[_text("config", _markdown(spec))])))
+            config = codec.to_plain(spec.config)
+            table = hparams_pb(_hyperparameters(config), trial_id=spec.config.run_name)
+            self._put(Event(wall_time=created, summary=table))
+            self._put(Event(wall_time=created, summary=Summary(value=[_text("config", _markdown(config))])))
 
     def write(self, record: Record) -> None:
         figures = scalars(record)
@@ -63,6 +68,11 @@ class TensorBoardLogger:
         return {"file": self._name, "size": self._file.tell()}
 
     def close(self) -> None:
+        """Adds how the run ended; behind the mark, so that a resume takes it back."""
+        status = ending_of(self._run)
+        if status is not None:
+            text = _text("ending", _markdown(summary_of(status)))
+            self._put(Event(wall_time=status.updated, step=status.step, summary=Summary(value=[text])))
         self._file.close()
 
     def _put(self, event: Any) -> None:
@@ -93,8 +103,12 @@ def _text(tag: str, text: str) -> Any:
     return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
-def _markdown(spec: Spec) -> str:
-    """The configuration as a table."""
-    plain = codec.to_plain(spec.config)
+def _hyperparameters(plain: dict[str, Any]) -> dict[str, bool | float | str]:
+    """What TensorBoard's table of hyperparameters can hold."""
+    return {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in plain.items()}
+
+
+def _markdown(plain: dict[str, Any]) -> str:
+    """A table."""
     lines = [f"| {key} | {value} |" for key, value in plain.items()]
     return "\n".join(["| key | value |", "|---|---|", *lines])
