@@ -17,6 +17,8 @@ from .errors import ModelError
 
 SMALL = 64 << 20
 """Bytes up to which a file's content is hashed."""
+MODEL = ("config.json",)
+TOKENIZER = ("tokenizer_config.json", "tokenizer.json")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 
 
@@ -38,15 +40,18 @@ class Pretrained:
         return str(self.path.parent if self.kind == "gguf" else self.path)
 
 
-def resolve(model_path: str, project_dir: Path) -> Pretrained:
-    """Raises ModelError for a path that is missing, outside the project, or neither a folder nor a GGUF file."""
+def resolve(model_path: str, project_dir: Path, marks: tuple[str, ...] = MODEL) -> Pretrained:
+    """Raises ModelError for a path that is missing, outside the project, or neither a folder nor a GGUF file.
+
+    marks: files of which a folder must hold one; `TOKENIZER` for a tokenizer without a model.
+    """
     if not model_path:
         raise ModelError("model_path is not set.", "Name an identifier of the hub, a model folder or a GGUF file.")
     path = (project_dir / model_path).resolve()
     if path.exists():
         if not path.is_relative_to(project_dir.resolve()):
             raise ModelError(f"the model {model_path!r} lies outside the project {project_dir}.", "Copy it there.")
-        return _local(path, model_path)
+        return _local(path, model_path, marks)
     if not _IDENTIFIER.fullmatch(model_path) or model_path.endswith((".gguf", ".safetensors", ".bin", ".py")):
         raise ModelError(
             f"the model {model_path!r} does not exist in {project_dir}.",
@@ -70,7 +75,7 @@ def sha256(found: Pretrained) -> str:
     return digest.hexdigest()
 
 
-def _local(path: Path, model_path: str) -> Pretrained:
+def _local(path: Path, model_path: str, marks: tuple[str, ...]) -> Pretrained:
     if path.is_file():
         if path.suffix.lower() == ".gguf":
             return Pretrained("gguf", model_path, path)
@@ -79,7 +84,7 @@ def _local(path: Path, model_path: str) -> Pretrained:
             f"the model {model_path!r} is a {path.suffix or 'plain'} file.",
             f"Transformers takes a model folder, a GGUF file or an identifier. {hint}".strip(),
         )
-    if (path / "config.json").is_file():
+    if any((path / mark).is_file() for mark in marks):
         return Pretrained("folder", model_path, path)
     if (path / "adapter_config.json").is_file():
         raise ModelError(
@@ -88,7 +93,7 @@ def _local(path: Path, model_path: str) -> Pretrained:
         )
     ggufs = sorted(entry.name for entry in path.glob("*.gguf"))
     hint = f"Name the file: {model_path.rstrip('/')}/{ggufs[0]}." if ggufs else "save_pretrained writes such a folder."
-    raise ModelError(f"the folder {model_path!r} has no config.json: it is no model of Transformers.", hint)
+    raise ModelError(f"the folder {model_path!r} has no {marks[0]}: it is no model of Transformers.", hint)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -5,7 +5,7 @@ texts tokenised, images processed; with everything that a person should know of 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,12 @@ def load(config: Mapping[str, Any], project_dir: Path, source: Source, model: An
     roles = _hf_columns.recognise(rows, task=settings.task, target=settings.target, named=extra.get("columns"))
     processor = source.image_processor(model) if roles.kind == IMAGE else source.tokenizer()
     maker = Maker(settings, extra, model, processor, roles, project_dir, most)
-    sides = _sides(settings, project_dir, rows, full, roles)
-    train = maker(sides.train, sides.bases[0], ())
+    rows, gaps = _without_gaps(rows, roles, settings.missing_values)
+    classes = maker.classes(rows)
+    if roles.kind == SEQUENCE and not classes:  # a part alone might look like classes
+        maker = replace(maker, settings=replace(settings, task="regression"))
+    sides = _sides(settings, project_dir, rows, full, roles, gaps)
+    train = maker(sides.train, sides.bases[0], classes)
     val = None if sides.val is None else maker(sides.val, sides.bases[1], train.classes)
     return _finished(maker, train, val, sides.method, sides.dropped, len(sides.train), _hash(settings, project_dir))
 
@@ -110,10 +114,9 @@ def _read(full: Path, name: str, part: str) -> Rows:
     return Rows(found.name, columns, np.arange(1, len(found.paths) + 1))
 
 
-def _sides(settings: DataSettings, project: Path, rows: Rows, full: Path, roles: Roles) -> _Sides:
+def _sides(settings: DataSettings, project: Path, rows: Rows, full: Path, roles: Roles, dropped: int) -> _Sides:
     """Carries out the validation decision."""
     base = full if full.is_dir() else full.parent
-    rows, dropped = _without_gaps(rows, roles, settings.missing_values)
     if settings.val_data == NONE:
         return _Sides(rows, None, (base, base), f"{NONE} (waived)", dropped)
     if settings.val_data == SPLIT:

@@ -43,7 +43,7 @@ def of_rows(
 ) -> Pictures:
     """Images in cells: bytes, `datasets`' {bytes, path}, or paths relative to the data file's folder `base`."""
     cells = rows.columns[column]
-    names = [f"in row {number} of {rows.name}" for number in rows.numbers.tolist()]
+    names = [_name(cell, f"in row {at} of {rows.name}") for cell, at in zip(cells, rows.numbers.tolist(), strict=True)]
 
     def read(index: int) -> bytes:
         cell = cells[index]
@@ -51,7 +51,7 @@ def of_rows(
         if isinstance(content, bytes):
             return content
         path = cell.get("path") if isinstance(cell, dict) else cell
-        return _file(path, names[index], base, project)
+        return _file(path, base, project)
 
     def get(index: int) -> tuple[Any, Any]:
         return _decoded(read(index), names[index], mode), targets[index]
@@ -66,17 +66,24 @@ def _decoded(content: bytes, name: str, mode: str) -> Any:
         with image_module.open(io.BytesIO(content)) as opened:
             return operations.exif_transpose(opened).convert(mode)
     except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise DataError(f"the image {name} cannot be read: {error}.", "Replace or remove it.") from None
+        said = "it is no image file" if isinstance(error, image_module.UnidentifiedImageError) else error
+        raise DataError(f"the image {name} cannot be read: {said}.", "Replace or remove it.") from None
 
 
-def _file(path: Any, name: str, base: Path, project: Path) -> bytes:
+def _name(cell: Any, place: str) -> str:
+    """The image for messages: its path where it has one."""
+    path = cell.get("path") if isinstance(cell, dict) else cell
+    return f"{path} {place}" if isinstance(path, str) else place
+
+
+def _file(path: Any, base: Path, project: Path) -> bytes:
     full = (base / str(path)).resolve()
     if not full.is_relative_to(project.resolve()):
-        raise DataError(f"the image {name}, {path!r}, lies outside the project.", "Copy the images into the project.")
+        raise DataError(f"the image {path} lies outside the project.", "Copy the images into the project.")
     try:
         return full.read_bytes()
     except OSError as error:
         raise DataError(
-            f"the image {name}, {path!r}, cannot be read: {error.strerror}.",
+            f"the image {path} cannot be read: {error.strerror}.",
             "Paths are taken relative to the data file.",
         ) from None

@@ -49,8 +49,17 @@ class Maker:
     most: int | None = None
     """Rows (windows of a text) that are made into samples; None for all."""
 
+    def classes(self, rows: Rows) -> tuple[str, ...]:
+        """Class names over a whole file, before it is divided; none for texts and numbers. DataError for odd labels."""
+        if self.roles.kind == CAUSAL:
+            return ()
+        if "label" in self.roles.columns:
+            return self._labels(rows, ()).classes
+        columns = self.roles.columns
+        return _hf_labels.tags(rows, columns["tags"], columns["words"], _head(self.model))[1]
+
     def __call__(self, rows: Rows, base: Path, classes: tuple[str, ...]) -> Part:
-        """Samples of these rows. `base`: folder of the file; `classes`: those of training, when this is validation."""
+        """Samples of these rows. `base`: folder of the file; `classes`: those of the whole training file."""
         kind, form = self.roles.kind, self.roles.form
         if kind == CAUSAL and form == "text":
             return self.windows(_hf_tokens.whole_texts(rows, self.roles.columns["text"]), rows.name)
@@ -130,7 +139,7 @@ class Maker:
         return gathered(samples, rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
 
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
-        found, rows = self._classes(rows, classes), rows.take(chosen)
+        found, rows = self._labels(rows, classes), rows.take(chosen)
         second = self.roles.columns.get("text_pair")
         pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
         texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
@@ -148,14 +157,14 @@ class Maker:
         return Part(replace(samples, label_counts=counts), told, names)
 
     def _pictures(self, rows: Rows, chosen: np.ndarray, base: Path, classes: tuple[str, ...]) -> Part:
-        found, rows = self._classes(rows, classes), rows.take(chosen)
+        found, rows = self._labels(rows, classes), rows.take(chosen)
         mode = "L" if getattr(self.model, "num_channels", 3) == 1 else "RGB"
         column = self.roles.columns["image"]
         pictures = _hf_images.of_rows(rows, column, base, self.project, found.values[chosen], self.processor, mode)
         pictures.check()
         return Part(pictures, classes=found.classes)
 
-    def _classes(self, rows: Rows, classes: tuple[str, ...]) -> _hf_labels.Answers:
+    def _labels(self, rows: Rows, classes: tuple[str, ...]) -> _hf_labels.Answers:
         task = self.settings.task if self.roles.kind == SEQUENCE else "classification"
         return _hf_labels.answers(rows, self.roles.columns["label"], task, _head(self.model), classes)
 

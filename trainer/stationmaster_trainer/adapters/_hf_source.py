@@ -78,7 +78,7 @@ def find(config: Mapping[str, Any], project_dir: Path) -> Source:
     named = pretrained.resolve(str(config.get("model_path") or ""), project_dir)
     place = str(_hf_gguf.exported(named.path)) if named.kind == "gguf" and named.path else named.place
     other = extra.get("tokenizer")
-    tokenizer_place = pretrained.resolve(str(other), project_dir).place if other else place
+    tokenizer_place = pretrained.resolve(str(other), project_dir, pretrained.TOKENIZER).place if other else place
     options = {"trust_remote_code": bool(extra.get("trust_remote_code", False))}
     if extra.get("revision"):
         options["revision"] = extra["revision"]
