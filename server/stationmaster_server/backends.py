@@ -35,7 +35,7 @@ def usable(names: Iterable[str]) -> tuple[str, ...]:
         problem = f"unknown logging backend {unknown[0]!r}." if unknown else "no logging backend is named."
         raise PluginError(f"{problem} Choose among {', '.join(BACKENDS)}:\n{LOGGING_CHOICES}")
     for name in wanted:
-        _require(name)
+        require(name)
     return tuple(name for name in BACKENDS if name in wanted or name == "file")
 
 
@@ -59,7 +59,8 @@ def note(backends: Iterable[str]) -> str:
     return f"W&B: {account.why}; {what}."
 
 
-def _require(name: str) -> None:
+def require(name: str) -> None:
+    """Raises PluginError, with the install command, when this backend's package is missing."""
     missing = tuple(package for package in PACKAGES.get(name, ()) if importlib.util.find_spec(package) is None)
     if missing:
         raise PluginError(

@@ -85,16 +85,17 @@ def _finish(saver: Saver, feeders: list[Feeder]) -> None:
 
 
 class Saver:
-    """Saves the ledger of some feeders when it has changed, not too often."""
+    """Saves the ledger of some feeders, and the lines of others as they were, when it has changed, not too often."""
 
-    def __init__(self, run: RunDir, feeders: list[Feeder]) -> None:
-        self._run, self._feeders = run, feeders
+    def __init__(self, run: RunDir, feeders: list[Feeder], others: tuple[Entry, ...] = ()) -> None:
+        self._run, self._feeders, self._others = run, feeders, others
         self._saved, self._at = Ledger(), 0.0
 
     def save(self, pause: float) -> None:
         """Saves when `pause` seconds are over since the last time, or at once when a logger waits for it."""
         waiting = [feeder for feeder in self._feeders if feeder.must_save.is_set()]
-        found = Ledger(tuple(replace(feeder.entry, logger=feeder.state) for feeder in self._feeders))
+        own = tuple(replace(feeder.entry, logger=feeder.state) for feeder in self._feeders)
+        found = Ledger((*self._others, *own))
         if not waiting and (found == self._saved or time.monotonic() - self._at < pause):
             return
         try:
