@@ -19,8 +19,6 @@ from ._hf_rows import Rows
 from ._hf_sequences import IGNORED, Sequences, Windows, gathered
 from ._hf_tokens import Told
 
-CUT, DROP = "truncate", "drop"
-"""What becomes of rows longer than the context: `extra.overlong`."""
 _UNLIMITED = 1_000_000
 """Tokenizers without a limit of their own carry a huge one."""
 
@@ -91,10 +89,7 @@ class Maker:
     @property
     def drops(self) -> bool:
         """Whether rows that are too long are left out instead of cut."""
-        value = self.extra.get("overlong", CUT)
-        if value not in (CUT, DROP):
-            raise ConfigError(f"extra.overlong is {value!r}.", f"Allowed: {CUT}, {DROP}.")
-        return bool(value == DROP)
+        return bool(self.extra.get("overlong") == "drop")
 
     @property
     def writer(self) -> _hf_chat.Writer:
