@@ -39,7 +39,7 @@ class WandbLogger:
     def __init__(self, run: RunDir, spec: Spec) -> None:
         import wandb
 
-        self._run, self._rows, self._sent = run, StepRows(), -1
+        self._run, self._spec, self._rows, self._sent = run, spec, StepRows(), -1
         self._broken = False
         folder, id = _folder(run), _run_id(run)
         before = set(process.descendants(os.getpid()))
@@ -85,9 +85,9 @@ class WandbLogger:
         try:
             self._page.finish(exit_code=0 if good else 1)
         except TimeoutError:
+            kept = shlex.quote(from_project(self._spec, Path(self._page.dir).parent))
             raise StationmasterError(
-                f"W&B did not take everything within {FINISH_SECONDS:g} s;",
-                f"`wandb sync {Path(self._page.dir).parent}` sends the rest.",
+                f"W&B did not take everything within {FINISH_SECONDS:g} s.", f"`wandb sync {kept}` sends the rest."
             ) from None
         finally:
             _teardown(wandb)
