@@ -90,7 +90,7 @@ def test_the_values_are_the_checklist_s(shown: Any) -> None:
         ({"train_data": "absent.csv"}, "train_data 'absent.csv' does not exist"),
         ({"checkpoint_dir": "../elsewhere"}, "lies outside the project"),
         ({"checkpoint_dir": "."}, "allowed: a new or empty folder inside the project."),
-        ({"logging": ["mlflow"]}, "logging is ['mlflow'], allowed: a list of file, tensorboard, wandb."),
+        ({"logging": ["mlflow"]}, "logging is ['mlflow'], allowed: a list of file, tensorboard, wandb, trackio."),
         ({"framework": "jax"}, "framework is 'jax', allowed: "),
         ({"dropout": 0.5}, "the model has no dropout layer"),
         ({"device": "gpu"}, "device is 'gpu', allowed: auto, cpu, cuda, cuda:<n> or mps."),
