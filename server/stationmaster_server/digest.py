@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec, entry, fingerprint
+from stationmaster_trainer import codec, entry, fingerprint, pretrained
 from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import DataError
 
@@ -21,6 +21,8 @@ from .plan import Proposal
 from .roots import inside
 
 BUILD_DATA = "build_data"
+TRANSFORMERS = "transformers"
+"""Framework whose model is an identifier, a folder or a GGUF file instead of a Python file."""
 WORKER = "stationmaster_worker.py"
 """Script that the Python is started with, from the run's own copy of this version's trainer."""
 
@@ -45,11 +47,18 @@ def parts(project: Path, config: TrainingConfig, python: str, shown: Proposal | 
     data = shown.parts["data"] if shown is not None and same else data_sha256(project, config)
     return {
         "configuration": sha256(config),
-        "model file": entry.entry_sha256(entry.resolve(config.model_path, project), project),
+        "model file": model_sha256(project, config.framework, config.model_path),
         "data": data,
         "python": python,
         "command": sha256([python, WORKER, __version__, config.run_name]),
     }
+
+
+def model_sha256(project: Path, framework: str, model_path: str) -> str:
+    """SHA-256 over the model file with its local imports, or over what Transformers loads. Raises ModelError."""
+    if framework == TRANSFORMERS:
+        return pretrained.sha256(pretrained.resolve(model_path, project))
+    return entry.entry_sha256(entry.resolve(model_path, project), project)
 
 
 def data_paths(project: Path, train_data: str, val_data: str) -> list[Path]:

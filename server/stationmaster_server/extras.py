@@ -1,24 +1,17 @@
 """The options below the key `extra`: for every framework the thresholds of the rules and the size of images.
 
-Options of one adapter stand in `OPTIONS` too, with the frameworks that take them.
+Those of one adapter stand in the trainer's `options.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+from stationmaster_trainer import options
 from stationmaster_trainer.errors import ConfigError
 from stationmaster_trainer.judge import all_rules, resolve
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option: what is allowed in words, and a test that is false or raises ConfigError for anything else."""
-
-    words: str
-    test: Callable[[Any], bool]
+from stationmaster_trainer.options import Option
 
 
 def _rules(settings: Any) -> bool:
@@ -35,13 +28,20 @@ OPTIONS: dict[str, Option] = {
         lambda size: isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= 4096,
     ),
 }
+ADAPTERS: dict[str, Mapping[str, Option]] = {"transformers": options.TRANSFORMERS}
+"""Framework → options that its adapter alone takes."""
 
 
-def check(options: dict[str, Any]) -> bool:
+def check(given: dict[str, Any]) -> bool:
     """True, or ConfigError that names the option, its value and what is allowed."""
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise ConfigError(f"extra has no option {name!r}.", f"Known: {', '.join(OPTIONS)}.")
-        if not OPTIONS[name].test(value):
-            raise ConfigError(f"extra.{name} is {value!r:.60}, allowed: {OPTIONS[name].words}.")
+    known = {**OPTIONS, **{name: option for adapter in ADAPTERS.values() for name, option in adapter.items()}}
+    options.check(given, known)
     return True
+
+
+def fits(given: Mapping[str, Any], framework: str) -> None:
+    """ConfigError for an option of another framework's adapter."""
+    for name in given:
+        owners = [adapter for adapter, names in ADAPTERS.items() if name in names]
+        if owners and framework not in owners:
+            raise ConfigError(f"extra.{name} is for {owners[0]}, the framework is {framework}.", "Leave it out.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .sources import Mark, SourceFacts
@@ -51,8 +51,8 @@ class FrameworkFacts:
     """`file:line import lightning` and the like."""
 
 
-def detect(files: Iterable[SourceFacts]) -> FrameworkFacts:
-    """Weighs every file; the framework with the largest sum drives the training."""
+def detect(files: Iterable[SourceFacts], model_folders: Sequence[str] = ()) -> FrameworkFacts:
+    """Weighs every file; the framework with the largest sum drives the training. Without one a saved model decides."""
     files = list(files)
     own_model = any(file.models or file.inline_models or _builds(file) for file in files if not is_beside(file.path))
     weights: dict[str, float] = defaultdict(float)
@@ -63,6 +63,9 @@ def detect(files: Iterable[SourceFacts]) -> FrameworkFacts:
             weights[framework] += weight * share
             evidence[framework].append((weight * share, f"{file.path}:{mark.line} {mark.what}"))
     others = tuple(f"{file.path}:{mark.line} import {mark.what}" for file in files for mark in _others(file))
+    if not weights and model_folders:
+        saved = model_mark(model_folders[0])
+        return FrameworkFacts("transformers", f"a saved model, {saved}", (saved,), others=others)
     if not weights:
         return FrameworkFacts(None, "no Python file imports torch, transformers, jax or flax", others=others)
     name = max(FRAMEWORKS, key=lambda framework: weights.get(framework, 0.0))
@@ -72,6 +75,11 @@ def detect(files: Iterable[SourceFacts]) -> FrameworkFacts:
     rest = [framework for framework in FRAMEWORKS if framework != name and weights.get(framework)]
     beside = f"; {' and '.join(rest)} weighed less" if rest else ""
     return FrameworkFacts(name, f"{'; '.join(shown[:2])}{beside}", shown, dict(weights), others)
+
+
+def model_mark(folder: str) -> str:
+    """The file by which a saved model was known: a GGUF file itself, else its config.json."""
+    return folder if folder.endswith(".gguf") else f"{folder}/config.json"
 
 
 def is_beside(path: str) -> bool:

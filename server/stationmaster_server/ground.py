@@ -16,8 +16,9 @@ from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import ConfigError, StationmasterError
 from stationmaster_trainer.facts import ModelFacts, SplitFacts
 
-from . import measured, validate
+from . import extras, measured, validate
 from .config import refused
+from .digest import TRANSFORMERS
 from .plan import Model, Plan, Validation
 from .policy.choice import Known, choices
 from .subject import Subject, subject
@@ -60,17 +61,20 @@ class _Facts:
 
     def known(self, parameters: int, model: ModelFacts | None = None, fits: int | None = None) -> Known:
         split, language = self.split, self.split.task == "language_modeling"
+        text = self.framework == TRANSFORMERS and len(split.sample_shape) == 1
+        estimate = model.batch_that_fits if model else None
         return Known(
             framework=self.framework,
             task=split.task,
-            input="text" if language else "images" if len(split.sample_shape) == 3 else "table",
+            input="text" if language or text else "images" if len(split.sample_shape) == 3 else "table",
             train_samples=split.train_samples,
             val_samples=split.val_samples,
             parameters=parameters,
             precisions=model.precisions if model else ("fp32",),
             device=model.device if model else "cpu",
             tokens_per_sample=int(self.given.get("sequence_length") or _DEFAULTS["sequence_length"]) if language else 1,
-            batch_that_fits=fits,
+            batch_that_fits=min((one for one in (fits, estimate) if one is not None), default=None),
+            regime=model.regime if model else "scratch",
         )
 
     def batch(self, parameters: int) -> int:
@@ -95,6 +99,7 @@ def grounded(
     else:
         wanted = validate.data_config(found, given, {"val_data": "split"})
         split = measured.split(found, wanted, None)
+    extras.fits(given.get("extra") or {}, found.framework)
     _check_batch(given, split)
     asked = {key: given[key] for key in measured.MODEL_KEYS if key in given}
     asked |= {**wanted, "model_name": found.model_name, "task": split.task, "target": split.target}

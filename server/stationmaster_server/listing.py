@@ -186,6 +186,8 @@ def _sort_in(folder: str, entries: list[_Entry], found: Listing) -> list[str]:
             found.python.append(entry.path)
         elif suffix == ".ipynb":
             found.notebooks.append(entry.path)
+        elif suffix == ".gguf":
+            found.model_folders.append(entry.path)
         elif suffix in IMAGES:
             has_images = True
         elif suffix in FORMATS and _is_data(entry.path, suffix):

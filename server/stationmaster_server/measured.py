@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import entry
 from stationmaster_trainer.errors import RunError
 from stationmaster_trainer.facts import Answer, ModelFacts, Request, SplitFacts
 
-from .digest import BUILD_DATA, paths_signature, sha256
+from .digest import BUILD_DATA, TRANSFORMERS, model_sha256, paths_signature, sha256
 from .measuring import measure
 from .plan import Model, Validation
 from .subject import Subject
@@ -72,7 +71,7 @@ def _key(subject: Subject, config: dict[str, Any], *, model: bool = False) -> st
     project: Path = subject.project
     train, val = str(config["train_data"]), str(config["val_data"])
     code = ""
-    if model or BUILD_DATA in (train, val):
-        code = entry.entry_sha256(entry.resolve(subject.model_path, project), project)
+    if model or BUILD_DATA in (train, val) or subject.framework == TRANSFORMERS:  # a tokenizer divides text, too
+        code = model_sha256(project, subject.framework, subject.model_path)
     data = paths_signature(project, train, val)
     return sha256([config, data, code, subject.python.path, subject.python.version])

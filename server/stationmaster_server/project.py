@@ -15,7 +15,7 @@ from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Fin
 
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
-from .framework import PACKAGES, FrameworkFacts, detect, is_beside
+from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
 from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
 from .measuring import measure
@@ -97,7 +97,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     listing = walk(project)
     files, left_out = read_all(project, listing.python)
     listing.notes += [left_out] if left_out else []
-    framework = detect(files)
+    framework = detect(files, listing.model_folders)
     data = _sorted_data(listing.data)
     python, findings = _python(project, setting)
     environment: EnvironmentFacts | None = None
@@ -151,7 +151,7 @@ def _built(files: list[SourceFacts]) -> dict[str, str]:
 
 def _pretrained(listing: Listing, files: list[SourceFacts]) -> tuple[tuple[str, str], ...]:
     named = [(mark.what, f"{file.path}:{mark.line} from_pretrained") for file in files for mark in file.pretrained]
-    folders = [(folder, f"{folder}/config.json") for folder in listing.model_folders]
+    folders = [(folder, model_mark(folder)) for folder in listing.model_folders]
     return tuple(dict(reversed([*named, *folders])).items())[::-1]
 
 

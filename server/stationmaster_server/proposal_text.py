@@ -12,9 +12,12 @@ from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 from . import configfile, validate
 from .answer import clean
 from .checklist import QUESTION
+from .digest import TRANSFORMERS
 from .policy.choice import Choice
 from .words import count, duration, many, short
 
+ALWAYS = ("columns", "loss_tokens")
+"""Findings on the data that are told here too: what was taken for what, and how much of it carries loss."""
 SHOWN = ("run_name", "epochs", "seed", "precision", "device")
 """Keys outside the checklist that are always shown; others when changed, or when they are not the usual value."""
 
@@ -65,8 +68,13 @@ def run_keys(shown: Shown) -> tuple[str, ...]:
     also = {key for key in shown.changes if key in configfile.RUN}
     also |= {key for key in ("model_name", "target", "group_column") if getattr(config, key) is not None}
     also |= {"min_lr_ratio"} if config.min_lr_ratio else set()
-    also |= {"sequence_length"} if config.task == "language_modeling" else set()
+    also |= {"sequence_length"} if config.task == "language_modeling" or _reads_text(shown) else set()
+    also |= {"extra"} if config.extra else set()
     return tuple(key for key in configfile.RUN if key in SHOWN or key in also)
+
+
+def _reads_text(shown: Shown) -> bool:
+    return shown.config.framework == TRANSFORMERS and len(shown.split.sample_shape) == 1
 
 
 def text(shown: Shown, digest: str | None, gates: str) -> str:
@@ -84,7 +92,11 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
 
 def _findings(shown: Shown) -> list[str]:
     """Every finding but the mere notes on the data, which check_validation has told."""
-    told = [finding for finding in shown.split.findings if finding.severity == "info" and shown.decided]
+    told = [
+        finding
+        for finding in shown.split.findings
+        if finding.severity == "info" and shown.decided and finding.check not in ALWAYS
+    ]
     lines = [clean(validate.finding_line(finding), 500) for finding in shown.findings if finding not in told]
     return [*lines, f"({many(len(told), 'note')} on the data, told by check_validation.)"] if told else lines
 
@@ -95,7 +107,9 @@ def heading(shown: Shown) -> str:
     name = clean(model.model_name, 80)
     time = f", about {duration(max(1.0, shown.seconds))}" if shown.seconds is not None else ""
     loss = f", first loss {model.initial_loss:.3g}" if model.initial_loss is not None else ""
-    return f"{name}: {count(model.parameters)} parameters{loss}; {config.task} on {model.device}{time}."
+    learning = model.trainable_parameters
+    part = f", {count(learning)} of them learn" if learning != model.parameters else ""
+    return f"{name}: {count(model.parameters)} parameters{part}{loss}; {config.task} on {model.device}{time}."
 
 
 def summary(shown: Shown) -> str:

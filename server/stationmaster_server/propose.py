@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec, entry
+from stationmaster_trainer import codec
 from stationmaster_trainer.contract import DataFacts, TrainingConfig
 from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding
@@ -26,7 +26,7 @@ from .policy.choice import Choice, choices
 from .policy.formulas import steps_per_epoch
 from .proposal_text import Shown
 from .roots import inside
-from .subject import checked_data, checked_model
+from .subject import checked_data
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
 _ELSEWHERE = ("logging", "val_data", "val_fraction")
@@ -65,8 +65,6 @@ def accumulated(before: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str
 
 def _check_paths(project: Path, given: Mapping[str, Any]) -> None:
     """Paths exist and stay inside the project; names of new folders are free."""
-    if "model_path" in given:
-        checked_model(project, given["model_path"])
     if "train_data" in given:
         checked_data(project, given["train_data"], "train_data")
     problems = []
@@ -140,6 +138,8 @@ def _config(plan: Plan, found: Ground, computed: Mapping[str, Choice]) -> Traini
     }
     if validation and "val_fraction" in validation.config:
         values["val_fraction"] = validation.config["val_fraction"]
+    if found.model.decided:
+        found = replace(found, given={**found.given, "extra": {**found.model.decided, **found.given.get("extra", {})}})
     config = TrainingConfig(**{**values, **found.given})
     return codec.from_plain(TrainingConfig, codec.to_plain(config))  # as it reads back: 30 epochs are 30.0
 
@@ -155,6 +155,7 @@ def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
         "logging": "chosen; the local file log is always written",
         "seed": "initialisation, order and split",
         "device": f"{found.model.device} here",
+        **({"extra": "what was measured asks for it, see the findings"} if found.model.decided else {}),
     }
 
 
@@ -214,7 +215,7 @@ def _data_facts(project: Path, found: Ground, config: TrainingConfig, parts: Map
         classes=split.classes,
         sample_unit="sequences" if config.task == "language_modeling" else "samples",
         fingerprint=split.fingerprint,
-        entry_sha256=entry.entry_sha256(entry.resolve(config.model_path, project), project),
+        entry_sha256=parts["model file"],
     )
 
 

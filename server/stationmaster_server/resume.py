@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec, entry, manifest
+from stationmaster_trainer import codec, manifest
 from stationmaster_trainer.contract import Launch, Spec
 from stationmaster_trainer.errors import FormatError, RunError, StationmasterError
 from stationmaster_trainer.manifest import Newest
@@ -81,7 +81,7 @@ def _require_unchanged(project: Path, run: RunDir, spec: Spec) -> None:
     confirmed = _parts(run)
     now: dict[str, str] = {}
     try:
-        now["model file"] = entry.entry_sha256(entry.resolve(spec.config.model_path, project), project)
+        now["model file"] = digest.model_sha256(project, spec.config.framework, spec.config.model_path)
         if "data" in confirmed:
             now["data"] = digest.data_sha256(project, spec.config)
     except StationmasterError as error:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import entry, plugins
+from stationmaster_trainer import entry, plugins, pretrained
 from stationmaster_trainer.errors import DataError, ModelError, PluginError
 
 from .choices import default_data, default_entry
-from .digest import BUILD_DATA
+from .digest import BUILD_DATA, TRANSFORMERS
 from .interpreter import Interpreter, find_python
-from .project import inspect
+from .project import ProjectFacts, inspect
 from .roots import inside
 
 
@@ -43,8 +43,8 @@ def subject(project: Path, given: Mapping[str, Any]) -> Subject:
     found, data = default_entry(facts), default_data(facts)
     model_path = str(given.get("model_path") or found.path)
     train_data = str(given.get("train_data") or data.train)
-    framework = str(given.get("framework") or facts.framework.name or "pytorch")
-    _known_framework(framework, facts.framework.why)
+    framework, why_framework = _framework(given, facts, model_path)
+    _known_framework(framework, why_framework)
     if not model_path:
         unread = "".join(f"; {finding.message}" for finding in facts.findings if finding.check == "source")
         raise ModelError(
@@ -52,9 +52,9 @@ def subject(project: Path, given: Mapping[str, Any]) -> Subject:
         )
     if not train_data:
         raise DataError(f"{data.why}.", "Name the training data: train_data.")
-    model_path = checked_model(project, model_path)
+    model_path = checked_model(project, model_path, framework)
     train_data = checked_data(project, train_data, "train_data")
-    why = {"model_path": found.why, "framework": facts.framework.why, "train_data": data.why}
+    why = {"model_path": found.why, "framework": why_framework, "train_data": data.why}
     name = found.model_name if model_path == found.path else None
     return Subject(
         project=project,
@@ -80,8 +80,23 @@ def checked_data(project: Path, name: str, what: str) -> str:
     return path.relative_to(project).as_posix()
 
 
-def checked_model(project: Path, name: str) -> str:
-    """A model file's path relative to the project. ModelError when it is missing, outside, or no Python file."""
+def _framework(given: Mapping[str, Any], facts: ProjectFacts, model: str) -> tuple[str, str]:
+    """The framework and why: named, else by what kind of thing the model is, else by the project's imports."""
+    if given.get("framework"):
+        return str(given["framework"]), "named"
+    if model and not model.endswith(".py"):
+        return TRANSFORMERS, f"{model} is no Python file"
+    found = facts.framework.name
+    if model and found == TRANSFORMERS:
+        return "pytorch", f"{model} is a Python file"
+    return found or "pytorch", facts.framework.why
+
+
+def checked_model(project: Path, name: str, framework: str) -> str:
+    """A model file's path relative to the project, or what Transformers loads. ModelError when it cannot be used."""
+    if framework == TRANSFORMERS:
+        found = pretrained.resolve(name, project)
+        return found.path.relative_to(project.resolve()).as_posix() if found.path else found.name
     return entry.resolve(name, project).relative_to(project).as_posix()
 
 

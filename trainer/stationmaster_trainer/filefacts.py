@@ -19,6 +19,11 @@ MAX_CLASSES = 100
 """Most classes that are listed with their counts."""
 MAX_UNIQUE = 1000
 """Different values are counted up to this many."""
+CHAT = (
+    {"messages"}, {"conversations"}, {"prompt", "completion"}, {"prompt", "response"}, {"instruction", "output"},
+    {"question", "answer"}, {"text"},
+)  # fmt: skip
+"""Columns of texts that language models of Transformers are trained on."""
 
 
 def look_at(path: str, project_dir: Path) -> FileFacts:
@@ -43,6 +48,9 @@ def _table(path: str, table: Table, format: str, size: int) -> FileFacts:
         facts: dict[str, Any] = {"task": "language_modeling", "task_why": "the data are tokens without a target"}
     else:
         facts = _aim(table)
+    if facts.get("problem") and any(names <= {label.lower() for label in table.columns} for names in CHAT):
+        why = "texts for a language model of Transformers (conversations, or prompts with answers)"
+        facts = {"task": "language_modeling", "task_why": why}
     shapes = [table.columns[name].values.shape[1:] for name in table.inputs]
     return FileFacts(path, format, len(table), size, columns, shape=shapes[0] if shapes else (), **facts)
 

@@ -13,7 +13,9 @@ def check(known: Known) -> list[Finding]:
     """An error when the kept checkpoints, the best one and the one being written need more than is free."""
     if known.disk_free is None:
         return []
-    needed = checkpoint_bytes(known.model.parameters) * (known.config.keep_checkpoints + 2)
+    lora = known.model.regime == "lora"  # the adapter alone is saved
+    size_of = known.model.trainable_parameters if lora else known.model.parameters
+    needed = checkpoint_bytes(size_of) * (known.config.keep_checkpoints + 2)
     if needed <= known.disk_free:
         return []
     message = f"Checkpoints need {size(needed)}, {size(known.disk_free)} are free."

@@ -14,7 +14,8 @@ def check(known: Known) -> list[Finding]:
     free = known.model.free_memory_bytes
     if not free:
         return []
-    needed = training_bytes(known.model.trainable_parameters)
+    model = known.model
+    needed = training_bytes(model.trainable_parameters) + 4 * (model.parameters - model.trainable_parameters)
     if needed <= 0.8 * free:
         return []
     message = (

@@ -25,7 +25,7 @@ class Pictures(LazyDataset):
     processor: Any = field(default=None, repr=False)
     """The model's image processor."""
 
-    def batch(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:  # type: ignore[override]
+    def batch(self, indices: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """`pixel_values` float32 (B, channels, height, width), and classes int64 (B,)."""
         images = [self.get(int(index))[0] for index in indices]
         pixels = self.processor(images=images, return_tensors="np")["pixel_values"]

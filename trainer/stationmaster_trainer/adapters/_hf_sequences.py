@@ -71,7 +71,7 @@ class Sequences:
 class Windows(WindowDataset):
     """Windows of `length` tokens over a long text, each its own label: the model shifts by itself."""
 
-    def batch(self, indices: np.ndarray) -> tuple[Inputs, np.ndarray]:  # type: ignore[override]
+    def batch(self, indices: np.ndarray) -> tuple[Inputs, np.ndarray]:
         """Inputs and labels int64 (B, length)."""
         at = np.asarray(indices)[:, None] * self.length + np.arange(self.length)
         ids = self.tokens[at]
