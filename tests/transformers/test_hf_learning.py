@@ -40,6 +40,7 @@ def copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+@pytest.mark.timeout(400)
 def test_smollm2_from_a_gguf_file_learns_by_lora_and_the_other_weights_stay(smol: HfProject) -> None:
     settings = {"sequence_length": 64, "batch_size": 2, "extra": {"lora_r": 8}, "num_threads": 2}
     split = findings(smol.split(val_data="split", **settings))
@@ -60,6 +61,7 @@ def test_smollm2_from_a_gguf_file_learns_by_lora_and_the_other_weights_stay(smol
     )
 
 
+@pytest.mark.timeout(400)
 def test_minilm_tells_which_library_a_sentence_is_about(tmp_path: Path) -> None:
     """Three classes alike in size: guessing is right on a third."""
     project = HfProject(tmp_path / "project", task="classification", sequence_length=40, batch_size=16)

@@ -155,3 +155,23 @@ def test_a_checkpoint_is_a_folder_that_its_users_load(talk: HfProject) -> None:
         [{"role": "user", "content": "What is 1 plus 2?"}], add_generation_prompt=True, return_tensors="pt"
     )["input_ids"]
     assert model.generate(ids, max_new_tokens=3, do_sample=False).shape[1] > ids.shape[1]
+    card = (folder / "README.md").read_text()
+    assert 'pipeline_tag: "text-generation"' in card
+    assert "80 training and 20 validation sequences" in card
+
+
+def test_a_checkpoint_is_scored_on_a_held_out_file(talk: HfProject) -> None:
+    """The same rows as validation give the figures of validation; others do not."""
+    from stationmaster_trainer.adapters import transformers
+
+    rows = (talk.path / "data.jsonl").read_text().splitlines(keepends=True)
+    for name, part in (("train", rows[:70]), ("val", rows[70:85]), ("test", rows[85:])):
+        (talk.path / f"{name}.jsonl").write_text("".join(part))
+    talk.train_here(train_data="train.jsonl", val_data="val.jsonl", total_steps=3)
+    (record,) = talk.records(Eval)
+    spec = talk.spec()
+    again = transformers.evaluate(spec, talk.checkpoints / "checkpoint-3", "val.jsonl")
+    assert (again.loss, again.samples) == (pytest.approx(record.loss, abs=1e-6), 15)
+    held_out = transformers.evaluate(spec, talk.checkpoints / "checkpoint-3", "test.jsonl")
+    assert held_out.loss != again.loss
+    assert held_out.loss_sem is not None

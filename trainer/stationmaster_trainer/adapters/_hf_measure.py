@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from .. import order, pretrained, trial
-from ..contract import TrainingConfig
 from ..errors import ModelError
 from ..facts import Finding, ModelFacts
 from ..feed import Batch
@@ -28,7 +27,6 @@ from ._hf_data import Material
 from ._hf_lora import Lora
 from ._hf_model import Built
 from ._hf_sequences import Sequences
-from ._torch_trainee import TorchTrainee
 
 ROWS = 256
 """Rows of each part that are tokenised for the look."""
@@ -59,8 +57,8 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     length = int(config.get("sequence_length") or 128)
     state = _hf_lora.BYTES_FULL * learning + _hf_lora.BYTES_FROZEN * (count - min(learning, count))
     return ModelFacts(
-        model_name=built.name,
-        model_args={},
+        model_name=source.named.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf"),
+        model_args={"class": built.name},
         parameters=count,
         trainable_parameters=learning,
         device=_torch_device.describe(device),
@@ -114,7 +112,8 @@ class _Trial:
         work = 6.0 * sum(p.numel() for p in built.model.parameters()) * tokens
         self._size = int(max(1, min(wanted, WORK.get(device.type, 3e11) // work)))
         complete = replace(trial.complete(config, len(material.data.train)), batch_size=self._size)
-        self._trainee = _trainee(complete, built, material, self.objective, device, project)
+        built.model.to(device)
+        self._trainee = transformers.trainee_of(complete, project, device, material, built, self.objective)
         self._seed = complete.seed
         first = self._batch(_longest(material, self._size))
         self.initial_loss = float(self._trainee.backward((first,)))
@@ -174,23 +173,6 @@ class _Trial:
             )
             advice = "Check model and tokenizer; known kinds of text start at 1 to 5."
             self.findings.append(Finding("initial_loss", "warning", message, advice, {"initial_loss": loss}))
-
-
-def _trainee(
-    config: TrainingConfig, built: Built, material: Material, objective: Any, device: torch.device, project: Path
-) -> TorchTrainee:
-    built.model.to(device)
-    return TorchTrainee(
-        built.model,
-        objective,
-        config,
-        device,
-        "fp32",
-        project,
-        val=material.data.val,
-        write_more=material.processor.save_pretrained,
-        form=built.form,
-    )
 
 
 def _longest(material: Material, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,61 +16,40 @@ from typing import Any
 
 import torch
 
-from .. import attempt, findings, pretrained
-from ..contract import Launch, Spec
+from .. import attempt, findings, manifest, pretrained
+from ..contract import Launch, Spec, TrainingConfig
 from ..facts import ModelFacts, SplitFacts
+from ..loop import Evaluation
 from ..reporter import Outcome, Reporter
-from . import _hf_arguments, _hf_data, _hf_findings, _hf_lora, _hf_model, _hf_source, _torch_device
+from . import _hf_arguments, _hf_card, _hf_data, _hf_findings, _hf_lora, _hf_model, _hf_source, _torch_device
 from ._hf_columns import TOKEN
 from ._hf_data import Material
 from ._hf_loss import HeadObjective
 from ._hf_metrics import TokenTally
 from ._hf_model import Built
+from ._hf_source import Source
 from ._torch_metrics import Tally
 from ._torch_trainee import TorchTrainee
 
 
 def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`."""
-    config, project, plain = spec.config, Path(spec.project_dir), asdict(spec.config)
-    _quiet()
-    if config.num_threads > 0:
-        torch.set_num_threads(config.num_threads)
-    _hf_arguments.check(config.extra)
-    device = _device(config.device)
+    config, project = spec.config, Path(spec.project_dir)
+    device = _begin(config)
     from ._hf_trainer import StepTrainer  # seconds
 
     reporter.phase("data")
-    source = _hf_source.find(plain, project)
-    model_config = source.config()
-    _torch_device.seed_everything(config.seed)
-    material = _hf_data.load(plain, project, source, model_config)
-    sha256 = pretrained.sha256(source.named)
-    attempt.check_unchanged(spec, material.data.fingerprint, reporter, sha256)
+    source, material = _read(config, project)
+    attempt.check_unchanged(spec, material.data.fingerprint, reporter, pretrained.sha256(source.named))
     reporter.phase("model")
     precision = _precision(config.precision, device, reporter)
-    lora = _hf_lora.settings(config.extra)
-    use_cache = bool(getattr(model_config, "use_cache", False))
-    fitted = _hf_model.fitted(source, model_config, material, config.dropout)
-    frozen = torch.bfloat16 if precision == "bf16" and device.type == "cuda" else torch.float32
-    built = _hf_model.build(source, fitted, material, plain, lora, frozen)
+    built = _build(config, source, material, precision, device)
     objective = objective_of(built, material)
-    trainer = StepTrainer(
-        built.model, _hf_arguments.arguments(config, device.type, Path(spec.checkpoint_dir), use_cache), objective
-    )
-    trainee = TorchTrainee(
-        built.model,
-        objective,
-        config,
-        device,
-        precision,
-        project,
-        val=material.data.val,
-        tally=partial(tally_of, material),
-        write_more=material.processor.save_pretrained,
-        groups=_groups(trainer, built.model, config.weight_decay),
-        form=built.form,
-    )
+    use_cache = bool(getattr(built.model.config, "use_cache", False))
+    folder = Path(spec.checkpoint_dir)
+    trainer = StepTrainer(built.model, _hf_arguments.arguments(config, device.type, folder, use_cache), objective)
+    groups = _groups(trainer, built.model, config.weight_decay)
+    trainee = trainee_of(config, project, device, material, built, objective, precision, groups)
     for finding in built.findings:
         reporter.note(finding.message, launch.resume_step, **finding.facts)
 
@@ -78,23 +57,40 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         _torch_device.set_rng_state(trainee.restore(folder))
 
     _torch_device.seed_everything(config.seed)
+    device_name = _torch_device.describe(device)
     return attempt.run(
-        spec, launch, reporter, material.data, trainee, restore, _torch_device.describe(device),
-        lambda loop: trainer.drive(loop, trainee),
-    )  # fmt: skip
+        spec, launch, reporter, material.data, trainee, restore, device_name, lambda loop: trainer.drive(loop, trainee)
+    )
+
+
+def evaluate(spec: Spec, folder: Path, data: str) -> Evaluation:
+    """Scores the model of a checkpoint on another file or folder of the project, as a validation does.
+
+    Raises CheckpointError for a checkpoint that does not verify, DataError for data that do not fit the training's.
+    """
+    config, project = replace(spec.config, val_data=data), Path(spec.project_dir)
+    device = _begin(config)
+    manifest.verify(folder)
+    source, material = _read(config, project)
+    built = _build(config, source, material, "fp32", device)
+    built.form.read(folder)
+    built.model.to(device)
+    found = trainee_of(config, project, device, material, built, objective_of(built, material)).evaluate(lambda: False)
+    assert found is not None  # there is validation data, and nobody stops it
+    return found
 
 
 def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     """Builds the model, with LoRA where a full fine-tuning would not fit, and feeds it: see `_hf_measure`."""
     from . import _hf_measure
 
-    _quiet()
+    quiet()
     return _hf_measure.measure(config, project_dir)
 
 
 def split(config: Mapping[str, Any], project_dir: Path) -> SplitFacts:
     """The data divided, tokenised and counted, with what was taken for what. DataError, ModelError, ConfigError."""
-    _quiet()
+    quiet()
     _hf_arguments.check(config.get("extra") or {})
     source = _hf_source.find(config, project_dir)
     return split_facts(_hf_data.load(config, project_dir, source, source.config()))
@@ -127,7 +123,61 @@ def tally_of(material: Material) -> Any:
     return Tally(data.task, len(data.classes))
 
 
-def _quiet() -> None:
+def trainee_of(
+    config: TrainingConfig,
+    project: Path,
+    device: torch.device,
+    material: Material,
+    built: Built,
+    objective: HeadObjective,
+    precision: str = "fp32",
+    groups: Sequence[dict[str, Any]] = (),
+) -> TorchTrainee:
+    """The model, on its device already, with its optimizer, the validation data and the form of its checkpoints."""
+
+    def beside(folder: Path) -> None:
+        material.processor.save_pretrained(folder)
+        _hf_card.write(folder, config, material.data, built.kind, built.lora is not None, config.model_path)
+
+    return TorchTrainee(
+        built.model,
+        objective,
+        config,
+        device,
+        precision,
+        project,
+        val=material.data.val,
+        tally=partial(tally_of, material),
+        write_more=beside,
+        groups=groups,
+        form=built.form,
+    )
+
+
+def _begin(config: TrainingConfig) -> torch.device:
+    """Threads and device, after the options were checked."""
+    quiet()
+    _hf_arguments.check(config.extra)
+    if config.num_threads > 0:
+        torch.set_num_threads(config.num_threads)
+    return _device(config.device)
+
+
+def _read(config: TrainingConfig, project: Path) -> tuple[Source, Material]:
+    """The model's place and the samples, which are the same for the same content, configuration and seed."""
+    plain = asdict(config)
+    source = _hf_source.find(plain, project)
+    _torch_device.seed_everything(config.seed)
+    return source, _hf_data.load(plain, project, source, source.config())
+
+
+def _build(config: TrainingConfig, source: Source, material: Material, precision: str, device: torch.device) -> Built:
+    fitted = _hf_model.fitted(source, source.config(), material, config.dropout)
+    frozen = torch.bfloat16 if precision == "bf16" and device.type == "cuda" else torch.float32
+    return _hf_model.build(source, fitted, material, asdict(config), _hf_lora.settings(config.extra), frozen)
+
+
+def quiet() -> None:
     """Bars and hints of the library do not belong into the log; tokenizers may use every core before training."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     from transformers.utils import logging as hf
