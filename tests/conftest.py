@@ -36,6 +36,8 @@ class Net(nn.Module):
 """
 QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
 """Two cores are shared: spinning threads would cost a factor of ten."""
+for _name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+    os.environ.setdefault(_name, QUIET[_name])  # read once, when the first library with OpenMP loads: before any test
 
 
 @dataclass(frozen=True)
