@@ -33,6 +33,8 @@ def working_recorder(run: RunDir, name: str, beyond: int = 0) -> tuple[int, int]
     entries = [entry for entry in ledger.load(run).entries if entry.logger.name == name and entry.mark]
     if not entries or entries[0].attempt < run.attempts()[-1].number or entries[0].offset <= beyond:
         return None
+    if entries[0].logger.state != "ok":
+        return None
     for pid in processes_of(run.path):
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -24,7 +24,7 @@ KEY = "feed0123456789abcdef0123456789abcdef0123"
 
 
 def test_a_service_that_dies_or_hangs_is_told_and_started_again(bench: Bench) -> None:
-    run = bench.create(total_steps=100_000, sleep=0.002, logging=("file", "wandb"))
+    run = bench.create(total_steps=100_000, sleep=0.01, logging=("file", "wandb"))
     _replace(run, "loggers/wandb.py", "ANSWER_SECONDS = 20", "ANSWER_SECONDS = 4")
     runs.start_attempt(run, sys.executable)
     offset = 0
@@ -38,6 +38,7 @@ def test_a_service_that_dies_or_hangs_is_told_and_started_again(bench: Bench) ->
     runs.request_stop(run)
     until(run, "stopped")
     told = ended(run)
+    assert told["wandb"].state == "ok", (told, run.attempt(1).recorder_log.read_text())
     assert same(wandb_rows(wandb_records(run.path / told["wandb"].where)), csv_rows(run))
     lines = run.attempt(1).alerts.read_text().splitlines()
     alerts = [alert for alert in map(json.loads, lines) if alert["rule"] == "logging_degraded"]

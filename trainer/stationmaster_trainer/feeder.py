@@ -65,7 +65,7 @@ class Feeder:
             except PluginError as error:  # a missing package: it will be missing in a minute, too
                 self._degrade(error)
                 return
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a library may want to exit: that is not for it to say
                 self._degrade(error)
                 if last_round and self._failures > 1:  # once more at the end: nobody would come back to it
                     return
@@ -123,7 +123,7 @@ class Feeder:
         while self.must_save.is_set():
             time.sleep(0.02)
 
-    def _degrade(self, error: Exception) -> None:
+    def _degrade(self, error: BaseException) -> None:
         self._failures += 1
         words = _words(error)
         self._say(f"logger {self.name}: {words}")
@@ -138,7 +138,7 @@ class Feeder:
         self._calling_since = time.monotonic()
         try:
             logger.close()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._say(f"logger {self.name}: closing failed: {_words(error)}")
             return _words(error)
         finally:
@@ -150,5 +150,5 @@ class Feeder:
         return codec.loads(Launch, rundir.read(launch), str(launch)).resume_step
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return (str(error) if isinstance(error, StationmasterError) else f"{type(error).__name__}: {error}")[:300]

@@ -162,7 +162,7 @@ def _teardown(wandb: Any) -> None:
     """Lets go of W&B's process, so that the next opening starts a new one, whatever has become of the old one."""
     try:
         wandb.teardown()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # it exits with the process's exit code if that is not 0
         say(f"wandb: its process is gone: {type(error).__name__}")
 
 
