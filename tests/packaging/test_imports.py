@@ -19,8 +19,8 @@ CORE = {"checkpoint", "loggers.csv", "loggers.json", "recorder", "reporter", "su
 """Where the trainer's processes begin: they, and all that they import, must load without any installed package."""
 FOR_THE_SERVER = {
     "codec", "contract", "ending", "entry", "errors", "facts", "fingerprint", "judge", "ledger", "logfile", "manifest",
-    "options", "plugins", "pretrained", "process", "readers", "reporter", "rules", "rundir", "schedule", "states", "stream",
-    "verdict", "wandb_account",
+    "options", "plugins", "pretrained", "process", "readers", "reporter", "rules", "rundir", "schedule", "states",
+    "stream", "verdict", "wandb_account",
 }  # fmt: skip
 """Modules of the trainer that the server may import."""
 
