@@ -11,9 +11,7 @@ import pytest
 sys.path.append(str(Path(__file__).parent.parent / "pytorch"))  # its project of a real worker is used here too
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from hf_project import HfProject, save_llama
-
-QUESTIONS = [(f"What is {a} plus {b}?", str(a + b)) for a in range(10) for b in range(10)]
+from hf_project import QUESTIONS, HfProject, save_llama
 
 
 @pytest.fixture

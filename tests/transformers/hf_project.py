@@ -21,6 +21,9 @@ CHAT = (
 SPECIAL = ("<pad>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "[CLS]", "[SEP]")
 KEYS = ("train_data", "val_data", "framework", "model_path", "extra", "batch_size", "seed")
 
+QUESTIONS = [(f"What is {a} plus {b}?", str(a + b)) for a in range(10) for b in range(10)]
+"""A hundred small sums, to talk about."""
+
 
 class HfProject(Project):
     """One project folder with one run of Transformers."""

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import QUESTIONS
-from hf_project import save_llama
+from hf_project import QUESTIONS, save_llama
 
 
 @pytest.fixture

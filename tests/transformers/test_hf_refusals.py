@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import QUESTIONS
-from hf_project import HfProject, findings, link_folder, package_file, save_llama, save_tokenizer
+from hf_project import QUESTIONS, HfProject, findings, link_folder, package_file, save_llama, save_tokenizer
 
 TEXTS = [{"text": f"a sentence with the number {n} in it", "label": n % 3} for n in range(60)]
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import QUESTIONS
-from hf_project import HfProject, save_llama
+from hf_project import QUESTIONS, HfProject, save_llama
 
 from stationmaster_trainer import order
 from stationmaster_trainer.adapters import _hf_data, _hf_source
