@@ -263,7 +263,7 @@ def measure_saves(rounds: int, threads: int) -> dict[str, Any]:
             for copy, tensor in zip(copies, state, strict=True):
                 copy.copy_(tensor.detach())
             copied = time.perf_counter()
-            _torch_state.take(model, optimizer, {}, buffers, lambda folder: None)
+            _torch_state.take(_torch_state.plain(model), optimizer, {}, buffers, lambda folder: None)
             taken = time.perf_counter()
             torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, Path(folder) / "bare.pt")
             saved = time.perf_counter()
