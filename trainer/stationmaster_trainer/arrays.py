@@ -11,7 +11,7 @@ import numpy as np
 
 from .columns import from_array
 from .errors import DataError
-from .formats import TRAIN_PARTS, VAL_PARTS
+from .formats import PARTS, TRAIN_PARTS, VAL_PARTS
 from .table import Table, listed
 
 INPUTS = ("x", "inputs", "input", "images", "image", "features", "data", "tokens", "input_ids", "pixel_values")
@@ -25,15 +25,16 @@ _NAME = re.compile(rf"(?:({_PARTS})_)?(.+?)(?:_({_PARTS}))?", re.IGNORECASE)
 
 
 def read(path: Path, name: str, part: str = "train") -> Table:
-    """Arrays of the archive as columns; where they come in parts (`x_train`, `x_test`), those of `part` (train or val).
+    """Arrays of the archive as columns; where they come in parts (`x_train`, `x_test`), those of `part`.
 
-    The columns are named without the part. Raises DataError for a damaged file, pickled objects or unequal lengths.
+    part: `train`, `val` or `test`. The columns are named without it. Raises DataError for a damaged file, pickled
+    objects or unequal lengths.
     """
     arrays = _load(path, name)
     parts = parts_of(arrays)
     notes: list[str] = []
     if parts:
-        chosen = next((each for each in (TRAIN_PARTS if part == "train" else VAL_PARTS) if each in parts), None)
+        chosen = next((each for each in PARTS[part] if each in parts), None)
         if chosen is None:
             raise DataError(f"{name} has no {part} arrays; it holds {listed(arrays)}.", f"Add x_{part} and y_{part}.")
         others = sorted(label for label in arrays if split_name(label)[1] != chosen)

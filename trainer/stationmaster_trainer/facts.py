@@ -160,3 +160,66 @@ class Answer:
     traceback: str = ""
     """Trimmed to the user's frames; untrusted text."""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """95 % confidence interval of a figure."""
+
+    low: float
+    high: float
+    method: str
+    """By which formula, over how many samples."""
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """`evaluations/<n>.request.json`: the order to score a checkpoint on a test set."""
+
+    number: int
+    """Counted from 1 over the run."""
+    run_dir: str
+    """Absolute path of the run's folder."""
+    checkpoint: str
+    """Absolute path of the checkpoint."""
+    step: int
+    test_data: str
+    """File or folder relative to the project, or `build_data`."""
+    fingerprint: str = ""
+    """SHA-256 over the content of the test set; empty for `build_data`."""
+    looks: tuple[str, ...] = ()
+    """Evaluations of this project that scored a model on the same content before, as `<run>/<n>`."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """What validation gave at this checkpoint: `loss` and the metrics; empty when it was waived."""
+    time: float = 0.0
+    format: int = 1
+
+
+@dataclass(frozen=True)
+class EvaluationFacts:
+    """`evaluations/<n>.json`: what the checkpoint scored on the test set, or why it could not be scored."""
+
+    request: EvaluationRequest
+    time: float
+    """When it was written."""
+    seconds: float
+    device: str = ""
+    samples: int = 0
+    dropped: int = 0
+    """Rows left out because of missing values."""
+    loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """By the name of a metric, or `loss`; a figure without one has no interval."""
+    overlap: dict[str, int] = field(default_factory=dict)
+    """`training`, `validation` → test samples whose content (inputs and target, by hash) also stands there; a part that
+    could not be compared is absent."""
+    findings: tuple[Finding, ...] = ()
+    error: str = ""
+    """Kind of error: a class name of `errors.py`, else `Bug`."""
+    message: str = ""
+    way_out: str = ""
+    where: str = ""
+    traceback: str = ""
+    """Trimmed to the user's frames; untrusted text."""
+    format: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,19 @@ def class_counts(data: Data, part: Dataset | None) -> dict[str, int]:
         targets = np.concatenate([batch for batch in batches if batch is not None])
     counts = np.bincount(targets.reshape(-1).astype(np.int64), minlength=len(data.classes)).tolist()
     return dict(zip(data.classes, counts, strict=False))
+
+
+def shared(data: Data, part: Dataset, test: Dataset) -> int:
+    """How many samples of `test` also stand in `part`, by the hash of inputs and target; of text, in windows."""
+    return _overlap(replace(data, train=part, val=test))[0]
+
+
+def few_values(part: Dataset) -> bool:
+    """Whether the samples take so few different values that equal ones are to be expected."""
+    if isinstance(part, (LazyDataset, WindowDataset)):
+        return False
+    whole = hashes(part)[1]
+    return len(np.unique(whole)) < 0.5 * len(whole)
 
 
 def half_width(n: int, share: float = 0.5) -> float:

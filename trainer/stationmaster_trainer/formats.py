@@ -18,6 +18,8 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".
 """Suffixes that are taken for images."""
 TRAIN_PARTS = ("train", "training")
 VAL_PARTS = ("val", "valid", "validation", "test", "testing")
+TEST_PARTS = ("test", "testing")
+PARTS = {"train": TRAIN_PARTS, "val": VAL_PARTS, "test": TEST_PARTS}
 """Sub-folders, or name parts of npz arrays, that hold a part of the data; the first that exists is taken."""
 TABLES = ("csv", "tsv", "parquet", "jsonl")
 _SUPPORTED = (

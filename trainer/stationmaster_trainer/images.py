@@ -11,7 +11,7 @@ import numpy as np
 
 from .dataset import LazyDataset
 from .errors import DataError
-from .formats import IMAGES, TRAIN_PARTS, VAL_PARTS, files_below, part_folder
+from .formats import IMAGES, PARTS, TRAIN_PARTS, files_below, part_folder
 from .packages import need
 from .preprocessing import ImageSpec
 from .table import listed
@@ -43,11 +43,10 @@ def find(folder: Path, name: str, part: str = "train") -> Folder:
     train = part_folder(folder, TRAIN_PARTS)
     notes: tuple[str, ...] = ()
     if train is not None:
-        chosen = train if part == "train" else part_folder(folder, VAL_PARTS)
+        chosen = train if part == "train" else part_folder(folder, PARTS[part])
         if chosen is None:
-            raise DataError(
-                f"{name} has no sub-folder val/ beside {train.name}/.", "Choose val_data: split, or name a folder."
-            )
+            way_out = "Choose val_data: split, or name a folder." if part == "val" else "Name the folder itself."
+            raise DataError(f"{name} has no sub-folder {part}/ beside {train.name}/.", way_out)
         notes = (f"{name}: the images of {chosen.name}/ are used",)
         folder, name = chosen, f"{name.rstrip('/')}/{chosen.name}"
     classes = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]

@@ -49,6 +49,10 @@ class Evaluation:
     samples: int = 0
     loss_sem: float | None = None
     """Standard error of `loss` over samples, where known."""
+    metric_sems: dict[str, float] = field(default_factory=dict)
+    """Standard errors of those metrics that are means over samples, where known."""
+    answers: int | None = None
+    """Answers that `accuracy` is the share of, when each sample gives one; None when several of them go together."""
 
 
 class Trainee(Protocol):

@@ -54,7 +54,7 @@ def answer(request: Request) -> Answer:
             return Answer(split=_split(request.config, project))
         return Answer(model=_adapter(request.config).measure(request.config, project))
     except (Exception, SystemExit) as error:
-        return _error(error, project)
+        return error_answer(error, project)
 
 
 def environment(packages: tuple[str, ...]) -> EnvironmentFacts:
@@ -107,7 +107,7 @@ def _adapter(config: dict[str, Any]) -> Any:
     return plugins.find("adapters", str(config.get("framework") or "pytorch"))
 
 
-def _error(error: BaseException, project: Path) -> Answer:
+def error_answer(error: BaseException, project: Path) -> Answer:
     """An error of ours as it is; one of the user's code as ModelError with its place; any other as Bug."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in NEEDED:
         error = missing(error.name or "", "measuring")

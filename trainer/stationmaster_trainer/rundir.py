@@ -153,6 +153,11 @@ class RunDir:
         """The loss curves beside the report."""
         return self.path / "report.svg"
 
+    @property
+    def evaluations(self) -> Path:
+        """`<n>.request.json`, `<n>.json` and `<n>.log` of each evaluation on a test set."""
+        return self.path / "evaluations"
+
     def attempt(self, number: int) -> AttemptDir:
         return AttemptDir(self.path / "attempts" / f"{number:03d}")
 

@@ -18,18 +18,26 @@ IMBALANCE = 1.5
 """Largest over smallest class from which macro-F1 is told beside the accuracy."""
 MAX_CLASSES = 1000
 """Classes up to which the confusion counts are kept."""
+ERROR_OF = "standard error of "
+"""Begins the name under which a function here gives a metric's standard error beside the metric."""
 
 
 def evaluation(
     total: float, squares: float | None, samples: int, metrics: Callable[[float], dict[str, float]]
 ) -> Evaluation:
-    """From the sum of the samples' losses, and of their squares where each is known. `metrics` takes the mean loss."""
+    """From the sum of the samples' losses, and of their squares where each is known. `metrics` takes the mean loss.
+
+    For figures that count each sample once.
+    """
     if not samples:
         return Evaluation(math.nan)
     loss, sem = total / samples, None
     if squares is not None and samples > 1 and math.isfinite(squares):
         sem = math.sqrt(max(0.0, squares / samples - loss * loss) / (samples - 1))
-    return Evaluation(loss, metrics(loss), samples, sem)
+    found = metrics(loss)
+    figures = {name: value for name, value in found.items() if not name.startswith(ERROR_OF)}
+    errors = {name.removeprefix(ERROR_OF): value for name, value in found.items() if name not in figures}
+    return Evaluation(loss, figures, samples, sem, errors, samples if "accuracy" in figures else None)
 
 
 def classification(confusion: np.ndarray) -> dict[str, float]:
@@ -50,17 +58,30 @@ def classification(confusion: np.ndarray) -> dict[str, float]:
 def regression(
     predictions: np.ndarray, targets: np.ndarray, unscale: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, float]:
-    """MAE, RMSE and R² of all target columns; `unscale` brings both into the target's own units."""
+    """MAE, RMSE and R² of all target columns; `unscale` brings both into the target's own units.
+
+    With standard errors over samples: MAE's is that of a mean; RMSE's follows from the mean squared error's by the
+    delta method, se(√m) = se(m) / (2·√m).
+    """
     if predictions.size != targets.size:
         return {}
     truth = np.asarray(unscale(targets.astype(np.float64)), dtype=np.float64)
     guess = np.asarray(unscale(predictions.reshape(targets.shape).astype(np.float64)), dtype=np.float64)
     error = guess - truth
     found = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error * error).mean()))}
+    if len(error) > 1 and found["rmse"] > 0:
+        found[ERROR_OF + "mae"] = _error_of_mean(np.abs(error))
+        found[ERROR_OF + "rmse"] = _error_of_mean(error * error) / (2 * found["rmse"])
     spread = ((truth - truth.mean(0)) ** 2).sum(0)
     if np.all(spread > 0):
         found["r2"] = float(np.mean(1.0 - (error * error).sum(0) / spread))
     return found
+
+
+def _error_of_mean(values: np.ndarray) -> float:
+    """Standard error of the mean over samples; the columns of one sample go together."""
+    each = values.reshape(len(values), -1).mean(1)
+    return float(each.std(ddof=1) / math.sqrt(len(each)))
 
 
 def perplexity(loss: float) -> float:

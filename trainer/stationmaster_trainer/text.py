@@ -9,7 +9,7 @@ import numpy as np
 
 from .dataset import WindowDataset
 from .errors import DataError
-from .formats import TRAIN_PARTS, VAL_PARTS, part_folder
+from .formats import PARTS, TRAIN_PARTS, part_folder
 from .preprocessing import Preprocessing, TargetSpec
 
 SUFFIXES = frozenset({".txt", ".text", ".md"})
@@ -32,9 +32,10 @@ def read(path: Path, name: str, part: str = "train") -> Text:
     from .formats import files_below
 
     if path.is_dir() and part_folder(path, TRAIN_PARTS) is not None:
-        chosen = part_folder(path, TRAIN_PARTS if part == "train" else VAL_PARTS)
+        chosen = part_folder(path, PARTS[part])
         if chosen is None:
-            raise DataError(f"{name} has no sub-folder val/.", "Choose val_data: split, or name a file.")
+            way_out = "Choose val_data: split, or name a file." if part == "val" else "Name the file or folder itself."
+            raise DataError(f"{name} has no sub-folder {part}/.", way_out)
         path, name = chosen, f"{name.rstrip('/')}/{chosen.name}"
     files = files_below(path, SUFFIXES) if path.is_dir() else [path]
     content = "\n".join(_content(file, name if file == path else f"{name}/{file.relative_to(path)}") for file in files)

@@ -60,6 +60,21 @@ def load(settings: DataSettings, whole: Table, val: Table | None) -> Data:
     )
 
 
+def test_set(table: Table, saved: Preprocessing, vocabulary: int, name: str) -> Dataset:
+    """A test set of tokens, in windows as the training had them. DataError for a token that the model does not know."""
+    tokens = _tokens(table)
+    if tokens.max() >= vocabulary:
+        raise DataError(
+            f"{name} has the token {tokens.max()}; the model knows {vocabulary} tokens.", "Tokenise it alike."
+        )
+    if tokens.ndim == 2 and tokens.shape[1] - 1 != saved.sequence_length:
+        raise DataError(
+            f"{name} has rows of {tokens.shape[1]} tokens, the training had {saved.sequence_length + 1}.",
+            "Give rows of the same length.",
+        )
+    return _dataset(tokens, saved.sequence_length, name, table.rows)
+
+
 def _tokens(table: Table) -> np.ndarray:
     column = next((table.columns[name] for name in (*table.inputs, *table.columns)), None)
     whole = column is not None and column.kind in ("number", "list") and column.values.dtype.kind in "iu"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-NAMES = ("inspect", "gates", "run", "watch", "report")
+NAMES = ("inspect", "gates", "run", "watch", "report", "evaluate")
 """Modules in the order in which a conversation meets their tools."""
 
 

@@ -74,7 +74,7 @@ def build(config: Config, project_dir: Path, source: Source, device: Any) -> Bui
     objective = Objective(found.task, found.outputs, len(found.classes), user_model.hook(source.module, "loss"))
     randomness.seed(seed)
     with jax.default_device(device):
-        model = user_model.build(seeded, arguments, MODELS, project_dir)
+        model = _constructed(seeded, arguments, project_dir)
         pure = _taken_apart(model, source.data, seed, get(config, "dropout", None), project_dir)
     return Built(source, pure, name, arguments, objective, user_model.hook(source.module, "metrics"))
 
@@ -106,6 +106,16 @@ def _seeded(factory: Callable[..., Any], seed: int) -> Callable[..., Any]:
     shown = [parameter for parameter in parameters if parameter.name not in hidden]
     construct.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     return construct
+
+
+def _constructed(factory: Callable[..., Any], arguments: Mapping[str, Any], project_dir: Path) -> Any:
+    try:
+        return user_model.build(factory, arguments, MODELS, project_dir)
+    except ModelError as error:
+        if "assigned to static attribute" not in str(error.__cause__):
+            raise
+        way_out = "Put a list of layers into nnx.List([...]), and arrays into nnx.Variable or nnx.data."
+        raise ModelError(error.message, way_out) from error.__cause__
 
 
 def _taken_apart(model: Any, found: Data, seed: int, dropout: float | None, project_dir: Path) -> Pure:

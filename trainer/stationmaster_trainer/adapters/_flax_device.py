@@ -15,6 +15,7 @@ import jax
 
 from .. import memory
 from ..errors import ConfigError
+from . import _flax_cache
 
 NVIDIA = Path("/proc/driver/nvidia/version")
 """Exists where the driver of an NVIDIA GPU is loaded."""
@@ -38,6 +39,7 @@ def prepare(device: str, num_threads: int = 0) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    _flax_cache.switch_on()
 
 
 def choose(name: str) -> Any:

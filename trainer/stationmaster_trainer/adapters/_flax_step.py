@@ -6,6 +6,8 @@ loss or gradient that is not finite is left out inside the step: nothing waits f
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,9 +19,6 @@ import optax
 from ..contract import TrainingConfig
 from ._flax_loss import Objective, output_of
 from ._flax_model import Arrays, Pure
-
-STREAM = 0x7261696E
-"""Sets the random numbers of training apart from those of the initialisation, which start from the same seed."""
 
 
 class State(NamedTuple):
@@ -46,6 +45,19 @@ class Sums(NamedTuple):
     loss: Any
 
 
+class Numbers(NamedTuple):
+    """What comes into a step as one float32 array."""
+
+    rate: Any
+    weight: Any
+    """Of the whole step: samples, or tokens that count."""
+    clip: Any
+    """Largest norm; infinite without clipping."""
+    weight_decay: Any
+    beta1: Any
+    beta2: Any
+
+
 @dataclass(frozen=True)
 class Steps:
     """Compiled at their first call. Arguments that end in `now` are used up, their memory is written into."""
@@ -62,14 +74,23 @@ class Steps:
     """(params, state, inputs, targets) → a validation batch, see `_scored`."""
 
 
-def arguments(rate: float, weight: float, step: int, part: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """`numbers` (learning rate, the step's whole weight) and `counts` (step, micro-batch, real rows of it)."""
-    return np.array((rate, weight), np.float32), np.array((step, part, samples), np.uint32)
+def arguments(
+    config: TrainingConfig, rate: float, weight: float, step: int, part: int, samples: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`numbers` (see `Numbers`) and `counts` (two words of random key, real rows).
+
+    The key is a hash of (seed, step, micro-batch), made here: in the compiled step it would be three more generators.
+    What a person may change is no constant of the compiled step, so that measuring and training compile the same.
+    """
+    words = hashlib.blake2b(struct.pack("<qqq", config.seed, step, part), digest_size=8, person=b"dropout").digest()
+    counts = np.array((*np.frombuffer(words, np.uint32), samples), np.uint32)
+    numbers = (rate, weight, config.gradient_clip or np.inf, config.weight_decay, *config.betas)
+    return np.array(numbers, np.float32), counts
 
 
 def start(pure: Pure, config: TrainingConfig) -> State:
-    """The state before the first step."""
-    return State(pure.params, pure.state, _optimizer(config, config.learning_rate).init(pure.params))
+    """The state before the first step. It takes over the model's arrays: a step writes into their memory."""
+    return State(pure.params, pure.state, _optimizer(config, Numbers(0.0, 1.0, 0.0, 0.0, 0.9, 0.999)).init(pure.params))
 
 
 def make(
@@ -79,9 +100,7 @@ def make(
     half = jnp.bfloat16 if precision == "bf16" else None
 
     def loss(params: Arrays, state: Arrays, inputs: Any, targets: Any, numbers: Any, counts: Any) -> tuple[Any, Arrays]:
-        step, part, samples = counts
-        key = jax.random.fold_in(jax.random.key(config.seed), STREAM)
-        key = jax.random.fold_in(jax.random.fold_in(key, step), part)
+        key, samples = jax.random.wrap_key_data(counts[:2], impl="threefry2x32"), counts[2]
         total, after = pure.use(
             _cast(params, half),
             state,
@@ -89,13 +108,13 @@ def make(
             True,
             lambda model: objective.total(model, _cast(inputs, half), targets, samples),
         )
-        return total / numbers[1], _like(after, state)
+        return total / Numbers(*numbers).weight, _like(after, state)
 
     gradients_of = jax.value_and_grad(loss, has_aux=True)
 
     def whole(now: State, inputs: Any, targets: Any, numbers: Any, counts: Any) -> tuple[State, Seen]:
         (value, after), gradients = gradients_of(now.params, now.state, inputs, targets, numbers, counts)
-        return _updated(now, after, Sums(gradients, value), numbers[0], config)
+        return _updated(now, after, Sums(gradients, value), Numbers(*numbers), config)
 
     def add(
         sums: Sums, params: Arrays, state: Arrays, inputs: Any, targets: Any, numbers: Any, counts: Any
@@ -104,13 +123,13 @@ def make(
         return Sums(jax.tree.map(jnp.add, sums.gradients, gradients), sums.loss + value), after
 
     def finish(now: State, state: Arrays, sums: Sums, numbers: Any) -> tuple[State, Seen]:
-        return _updated(now, state, sums, numbers[0], config)
+        return _updated(now, state, sums, Numbers(*numbers), config)
 
     def score(params: Arrays, state: Arrays, inputs: Any, targets: Any) -> dict[str, Any]:
         def function(model: Any) -> dict[str, Any]:
             return _scored(objective, model, _cast(inputs, half), targets, want_output, want_classes)
 
-        return pure.use(_cast(params, half), state, jax.random.key(config.seed), False, function)[0]
+        return pure.use(_cast(params, half), state, jax.random.key(0), False, function)[0]
 
     return Steps(
         whole=jax.jit(whole, donate_argnums=0),
@@ -141,28 +160,25 @@ def _scored(
     return found
 
 
-def _updated(now: State, state: Arrays, sums: Sums, rate: Any, config: TrainingConfig) -> tuple[State, Seen]:
+def _updated(now: State, state: Arrays, sums: Sums, numbers: Numbers, config: TrainingConfig) -> tuple[State, Seen]:
     """Clipping by the global norm (as torch's clip_grad_norm_), update, and the choice of old or new."""
     squares = [jnp.sum(jnp.square(gradient.astype(jnp.float32))) for _, gradient in sorted(sums.gradients.items())]
     norms = jnp.sqrt(jnp.stack(squares))
     norm = jnp.sqrt(jnp.sum(jnp.stack(squares)))
     bad = ~(jnp.isfinite(sums.loss) & jnp.isfinite(norm))
-    gradients = sums.gradients
-    if config.gradient_clip > 0:
-        factor = jnp.where(norm > config.gradient_clip, config.gradient_clip / (norm + 1e-6), 1.0)
-        gradients = jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), gradients)
-    updates, optimizer = _optimizer(config, rate).update(gradients, now.optimizer, now.params)
+    factor = jnp.where(norm > numbers.clip, numbers.clip / (norm + 1e-6), 1.0)
+    gradients = jax.tree.map(lambda gradient: gradient * factor.astype(gradient.dtype), sums.gradients)
+    updates, optimizer = _optimizer(config, numbers).update(gradients, now.optimizer, now.params)
     new = State(optax.apply_updates(now.params, updates), state, optimizer)
     kept = jax.tree.map(lambda old, new: jnp.where(bad, old, new), now, new)
     return kept, Seen(jnp.stack((sums.loss, norm, bad.astype(jnp.float32))), norms)
 
 
-def _optimizer(config: TrainingConfig, rate: Any) -> optax.GradientTransformation:
+def _optimizer(config: TrainingConfig, numbers: Numbers) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019), or SGD with momentum and, as in torch, the decay inside the gradient."""
     if config.optimizer == "AdamW":
-        return optax.adamw(rate, b1=config.betas[0], b2=config.betas[1], weight_decay=config.weight_decay)
-    decay = optax.add_decayed_weights(config.weight_decay)
-    return optax.chain(decay, optax.sgd(rate, momentum=config.betas[0] or None))
+        return optax.adamw(numbers.rate, numbers.beta1, numbers.beta2, weight_decay=numbers.weight_decay)
+    return optax.chain(optax.add_decayed_weights(numbers.weight_decay), optax.sgd(numbers.rate, numbers.beta1))
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

@@ -73,7 +73,7 @@ class FlaxTrainee:
         rows = np.arange(min(self.config.batch_size, len(data)))
         with randomness.preserved():
             batch = self.convert(*data.batch(rows), len(rows))
-        told = _flax_step.arguments(0.0, batch.weight, 0, 0, batch.samples)
+        told = _flax_step.arguments(self.config, 0.0, batch.weight, 0, 0, batch.samples)
         try:
             if self.config.gradient_accumulation == 1:
                 self._steps.whole.lower(self.now, batch.inputs, batch.targets, *told).compile()
@@ -159,12 +159,12 @@ class FlaxTrainee:
         seen: Seen
         if self.config.gradient_accumulation == 1:
             (batch,) = batches
-            told = _flax_step.arguments(learning_rate, total, self.done, 0, batch.samples)
+            told = _flax_step.arguments(self.config, learning_rate, total, self.done, 0, batch.samples)
             self.now, seen = self._steps.whole(self.now, batch.inputs, batch.targets, *told)
         else:
             sums, state = self._steps.nothing(self.now.params), self.now.state
             for part, batch in enumerate(batches):
-                told = _flax_step.arguments(learning_rate, total, self.done, part, batch.samples)
+                told = _flax_step.arguments(self.config, learning_rate, total, self.done, part, batch.samples)
                 sums, state = self._steps.add(sums, self.now.params, state, batch.inputs, batch.targets, *told)
             self.now, seen = self._steps.finish(self.now, state, sums, told[0])
         self._seen.append(seen)
@@ -187,8 +187,14 @@ def _does_not_fit(error: Exception, batch: Batch, project_dir: Path) -> ModelErr
     return ModelError(
         f"the model fails on its first batch ({shapes}) at {user_model.place(error, project_dir)}: "
         f"{user_model.describe(error)}",
-        "Make the model fit the data's shape: correct the file, or set model_args.",
+        _VALUES
+        if isinstance(error, jax.errors.ConcretizationTypeError | jax.errors.TracerArrayConversionError)
+        else _FIT,
     )
+
+
+_FIT = "Make the model fit the data's shape: correct the file, or set model_args."
+_VALUES = "Values are not known while JAX compiles: take jnp.where or lax.cond for `if`, and no float() or numpy there."
 
 
 def _shape(array: Any) -> str:

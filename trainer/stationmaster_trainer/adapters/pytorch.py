@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from .. import attempt
+from .. import attempt, testdata, user_model
 from ..contract import Launch, Spec
 from ..dataset import Data
 from ..facts import ModelFacts
+from ..preprocessing import Preprocessing
 from ..reporter import Outcome, Reporter
-from . import _torch_build, _torch_device, _torch_measure
+from ..testdata import Tested
+from . import _torch_build, _torch_device, _torch_measure, _torch_state
 from ._torch_build import Built
 from ._torch_trainee import TorchTrainee
 
@@ -35,6 +37,31 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         _torch_device.set_rng_state(trainee.restore(folder))
 
     return attempt.run(spec, launch, reporter, source.data, trainee, restore, _torch_device.describe(device))
+
+
+def evaluate(spec: Spec, folder: Path, data: str) -> Tested:
+    """Scores the model of a verified checkpoint on a test set, as a validation does, with the saved preprocessing.
+
+    Raises DataError for a test set that cannot be used or was not held out, CheckpointError for a checkpoint of another
+    model.
+    """
+    config, project = spec.config, Path(spec.project_dir)
+    if config.num_threads > 0:
+        torch.set_num_threads(config.num_threads)
+    device = _torch_device.choose(config.device)
+    source = _torch_build.read(config, project)
+    hook = user_model.hook(source.module, "build_data")
+    test = testdata.load(source.data, Preprocessing.load(folder), project, data, hook)
+    overlap, findings = testdata.overlap(source.data, test, data)
+    built = _torch_build.build(config, project, source, device)
+    _torch_state.load_model(built.model, folder)
+    trainee = TorchTrainee(
+        built.model, built.objective, config, device, "fp32", project, val=test.dataset, tally=built.tally
+    )
+    found = trainee.evaluate(lambda: False)
+    assert found is not None  # there is a test set, and nobody stops it
+    said = (*testdata.changed(spec, source.data), *test.findings, *findings)
+    return Tested(found, _torch_device.describe(device), test.dropped, overlap, said)
 
 
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
