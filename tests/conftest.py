@@ -18,6 +18,8 @@ from typing import Any, TextIO
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stationmaster_server.answer import facts_of
+
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")  # how fast inputs are made says nothing about the code
 
@@ -78,7 +80,7 @@ class Chat:
     async def _call(self, tool: str, arguments: dict[str, Any]) -> Reply:
         result = await self.client.call_tool(tool, arguments)
         text = "\n".join(part.text for part in result.content if part.type == "text")
-        return Reply(text, result.structured_content or {}, bool(result.is_error))
+        return Reply(text, facts_of(result), bool(result.is_error))
 
     def tools(self) -> list[Any]:
         """What the server lists."""

@@ -17,12 +17,52 @@ from .words import short
 
 MAX_UNTRUSTED = 2000
 """Characters of foreign text (logs, exceptions, cells) in one answer."""
+META = "stationmaster/facts"
+"""Key of `_meta` under which every fact stands, for programs: no client shows it to a model."""
+SHOWN = (
+    "plan",
+    "digest",
+    "run",
+    "state",
+    "cause",
+    "step",
+    "total_steps",
+    "alerts",
+    "cursor",
+    "next_poll_seconds",
+    "runs",
+)
+"""Facts that also stand in the structured content, where a model may have to read them."""
+BRIEF = ("rule", "severity", "first_step", "last_step", "run", "state", "cause", "step", "total_steps")
+"""What is left there of an alert and of a run."""
 
 
 def answer(text: str, **facts: Any) -> CallToolResult:
-    """A tool's result: the text first, the facts under the names that clients rely on (`plan`, `digest`, `run`,
-    `state`, …)."""
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=to_plain(facts))
+    """A tool's result: the text, and the facts under the names that clients rely on.
+
+    Claude Code, Codex and Cursor hand a model the structured content *instead of* the text, other clients the text
+    alone: so the structured content holds the text too, and of the facts only those that are needed for the next call.
+    """
+    plain_facts: dict[str, Any] = to_plain(facts)
+    shown = {name: _brief(plain_facts[name]) for name in SHOWN if name in plain_facts}
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)],
+        structured_content={"text": text, **shown},
+        _meta={META: plain_facts},
+    )
+
+
+def facts_of(result: CallToolResult) -> dict[str, Any]:
+    """Every fact of a result, for a client that is a program."""
+    found: dict[str, Any] = (result.meta or {}).get(META) or result.structured_content or {}
+    return found
+
+
+def _brief(fact: Any) -> Any:
+    """Alerts and runs in a list without what the text says of them."""
+    if not isinstance(fact, list):
+        return fact
+    return [{name: one[name] for name in BRIEF if name in one} if isinstance(one, dict) else one for one in fact]
 
 
 def refusal(error: StationmasterError) -> CallToolResult:

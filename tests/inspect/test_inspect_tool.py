@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
+from stationmaster_server.answer import facts_of
 from stationmaster_server.app import Stationmaster
 from stationmaster_server.roots import Roots
 from stationmaster_server.tools import inspect as inspect_tool
@@ -85,7 +86,7 @@ def test_an_empty_folder_is_told_what_is_missing(inspect_project: Callable[..., 
     assert "Framework: none (no Python file imports torch, transformers, jax or flax)" in text_of(result)
     assert "Data: none found in the project" in text_of(result)
     assert "Error: no Python file imports" in text_of(result)
-    assert result.structured_content["next"].startswith("correct the errors above")
+    assert facts_of(result)["next"].startswith("correct the errors above")
 
 
 def test_a_model_without_data_leads_to_the_question_for_the_data(
@@ -114,7 +115,7 @@ def test_several_candidates_are_listed_and_the_default_says_why(
     assert "Model: Regressor(width) by default (nets.py:20 class Regressor; also there: nets.py:Classifier)" in text_of(
         result
     )
-    models = {model["name"]: model["part_of"] for model in result.structured_content["models"]}
+    models = {model["name"]: model["part_of"] for model in facts_of(result)["models"]}
     assert set(models) == {"Encoder", "Classifier", "Regressor", "Residual"}
 
 
@@ -126,8 +127,8 @@ def test_data_that_cannot_be_used_are_told_and_the_rest_is_measured(
     result = inspect_project(root)
     assert not result.is_error
     assert "good.csv (60 rows" in text_of(result)
-    assert result.structured_content["default"]["data"]["train"] == "good.csv"
-    problems = {item["path"]: item.get("problem", "") for item in result.structured_content["data"]}
+    assert facts_of(result)["default"]["data"]["train"] == "good.csv"
+    problems = {item["path"]: item.get("problem", "") for item in facts_of(result)["data"]}
     assert problems["good.csv"] == ""
     assert all(problems[name] for name in ("empty.csv", "broken.parquet", "-rf.csv"))
 
@@ -163,7 +164,7 @@ def test_text_of_the_project_cannot_pass_for_the_servers(
         file.write(f'a,"{attack}"\n1,2\n2,3\n')
     result = inspect_project(root)
     text = text_of(result)
-    assert not {"\x1b", "\u202e"} & set(text + json.dumps(result.structured_content, ensure_ascii=False))
+    assert not {"\x1b", "\u202e"} & set(text + json.dumps(facts_of(result), ensure_ascii=False))
     assert [line for line in text.splitlines() if line.startswith("Next: ")] == [text.splitlines()[-1]]
     assert "choose_logging" in text.splitlines()[-1]
 
@@ -178,4 +179,4 @@ def test_a_slow_measurement_is_a_finding_and_the_rest_is_told(
     assert not result.is_error
     assert "measuring the data of train.csv took longer than 0.05 s and was ended" in text_of(result)
     assert "Model: Net(" in text_of(result)
-    assert result.structured_content["default"]["data"]["train"] == "train.csv"
+    assert facts_of(result)["default"]["data"]["train"] == "train.csv"

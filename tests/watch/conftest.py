@@ -16,6 +16,7 @@ import anyio
 import pytest
 
 from stationmaster_server import checklist
+from stationmaster_server.answer import facts_of
 from stationmaster_server.app import Stationmaster
 from stationmaster_server.plan import Approval, Plan, Proposal, Validation
 from stationmaster_server.roots import Roots
@@ -300,7 +301,7 @@ class Desk:
         arguments.setdefault("project_dir", str(self.project))
         result = await self.server.call_tool(tool, arguments)
         text = "\n".join(part.text for part in result.content)
-        return Said(text, result.structured_content or {}, bool(result.is_error))
+        return Said(text, facts_of(result), bool(result.is_error))
 
     def __call__(self, tool: str, /, **arguments: Any) -> Said:
         return anyio.run(partial(self.call, tool, **arguments))

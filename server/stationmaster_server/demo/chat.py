@@ -16,6 +16,8 @@ from mcp_types import ElicitRequestParams, ElicitResult, TextContent
 
 from stationmaster_trainer.errors import RunError, StationmasterError
 
+from ..answer import facts_of
+
 Answerer = Callable[[str, dict[str, Any]], dict[str, Any] | None]
 """The person: gets the server's question and the schema of an answer, gives one, or None to decline."""
 
@@ -51,7 +53,7 @@ class Chat:
         """The same for a look that only the screen needs: it is not counted."""
         result = await self.client.call_tool(tool, arguments)
         text = "\n".join(block.text for block in result.content if isinstance(block, TextContent))
-        return Reply(text, dict(result.structured_content or {}), bool(result.is_error))
+        return Reply(text, facts_of(result), bool(result.is_error))
 
     def keep(self, tool: str, arguments: dict[str, Any], reply: Reply) -> None:
         """Counts a call and its answer among what the model wrote and read."""
