@@ -16,6 +16,8 @@ START = 5
 """First finite points whose median is the starting loss."""
 EARLY = 40
 """First points kept as they are, to see a fall that is over within a few of them."""
+FITTED = 0.1
+"""Share of the starting loss below which a flat loss is a fitted one and no plateau."""
 FEWEST = 12
 """Points below which nothing is said even at the end of a run."""
 
@@ -181,7 +183,8 @@ class Plateau(Watcher):
         per_part = course.noise() * 1.25 / math.sqrt(max(1.0, len(course.blocks) / 4))
         flat = third - last < max(self.known.settings["drop"] * abs(start - last), 2.0 * per_part)
         learnt = start - last > 0.1 * abs(start)
-        if not (flat and learnt and self.rate >= 0.3 * self.peak):
+        fitted = 0.0 <= last < FITTED * start
+        if fitted or not (flat and learnt and self.rate >= 0.3 * self.peak):
             return None
         message = f"train loss has been flat at {last:.4g} for half of the run ({self.count} points)"
         return Sight(step // 2, step, 1.0, "info", message, {"now": last, "before": third, "start": start})

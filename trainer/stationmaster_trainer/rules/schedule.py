@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..contract import RulePlan, Train
 from ..schedule import learning_rate_at
-from ._rule import Known, Rule, Setting, Sight, Watcher
+from ._rule import Known, Rule, Setting, Severity, Sight, Watcher
 
 
 @dataclass
@@ -24,6 +24,8 @@ class NearZero(Watcher):
     """Records since the rate fell below the share of its peak."""
     first_step: int = 0
     judged: bool = False
+    resolution: float = 1.0
+    """Last decimal place that the log writes of a rate. A rate printed as 0.0000 is not zero, it is below 0.0001."""
 
     def train(self, record: Train) -> Sight | None:
         rate = record.learning_rate
@@ -33,6 +35,8 @@ class NearZero(Watcher):
         self.records += 1
         if rate > self.peak:
             self.peak = rate
+        if self.resolution > 1e-12:
+            self.resolution = min(self.resolution, last_place(rate))
         plan, peak = self.known.plan, self.peak
         if plan.peak_learning_rate is not None and plan.peak_learning_rate > peak:
             peak = plan.peak_learning_rate
@@ -60,12 +64,22 @@ class NearZero(Watcher):
             f"learning rate {rate:.3g} is {100 * rate / peak if peak else 0:.2g} % of its peak {peak:.3g} "
             f"since step {self.first_step}, and {rest}"
         )
-        return Sight(
-            self.first_step, record.step, float(self.since), "warning", message, {"learning_rate": rate, "peak": peak}
-        )
+        severity: Severity = "warning"
+        if total is None and rate + 0.5 * self.resolution >= self.known.settings["share"] * peak:
+            severity = "info"
+            message += f"; the log writes rates to {self.resolution:g} only, so it may be higher"
+        seen = {"learning_rate": rate, "peak": peak}
+        return Sight(self.first_step, record.step, float(self.since), severity, message, seen)
 
     def missing(self) -> str:
         return "" if self.judged else "no learning rate"
+
+
+def last_place(rate: float) -> float:
+    """Value of the last written decimal place: 0.0001 for 0.0302; a number in full precision has about 17."""
+    digits, _, exponent = repr(rate).partition("e")
+    decimals = len(digits.partition(".")[2]) if not digits.endswith(".0") else 0
+    return float(10.0 ** (int(exponent or 0) - decimals))
 
 
 def warming_up(plan: RulePlan, step: int, rate: float, peak_so_far: float) -> bool:

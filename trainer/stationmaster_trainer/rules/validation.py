@@ -38,6 +38,11 @@ class Overfitting(Watcher):
     """Train losses since the last validation, the newest BETWEEN at most."""
     levels: list[float] = field(default_factory=list)
     """Medians of the train loss between the newest validations, three at most."""
+    shake: Window = field(default_factory=lambda: Window(24))
+    """|level - mean of its two neighbours| of these medians: how far the train loss strays without a fall."""
+    grain: float = 0.0
+    """Smallest difference between two neighbouring validations: what the log rounds to, next to nothing in full
+    precision."""
     count: int = 0
     best: float | None = None
     """Lowest median of three (the first values count as they are)."""
@@ -70,9 +75,12 @@ class Overfitting(Watcher):
         if len(self.newest) >= 3:
             before, middle, after = self.newest[-3:]
             self.wobble.add(abs(middle - 0.5 * (before + after)))
+        self.measure_grain()
         if self.between:
             self.levels = [*self.levels[-2:], median(self.between)]
             self.between = []
+            if len(self.levels) == 3:
+                self.shake.add(abs(self.levels[1] - 0.5 * (self.levels[0] + self.levels[2])))
         train = median(self.levels) if self.levels else None
         if self.lowest is None or value < self.lowest:
             self.lowest, self.lowest_step, self.lowest_at, self.train_at_lowest = value, record.step, self.count, train
@@ -82,6 +90,11 @@ class Overfitting(Watcher):
             self.best, self.best_at, self.train_at_best = level, self.count, train
             return None
         return self.judge(level, train)
+
+    def measure_grain(self) -> None:
+        step = abs(self.newest[-1] - self.newest[-2]) if len(self.newest) > 1 else 0.0
+        if step > 0.0:
+            self.grain = min(self.grain, step) if self.grain else step
 
     def judge(self, level: float, train: float | None) -> Sight | None:
         settings, best = self.known.settings, self.best
@@ -93,7 +106,7 @@ class Overfitting(Watcher):
         if (
             min(self.newest[-int(settings["patience"]) :]) <= best + noise
             or level <= least
-            or train >= self.train_at_best
+            or self.train_at_best - train <= self.stray()
         ):
             return None
         return self.sight(level, noise, self.train_at_best, train)
@@ -122,13 +135,18 @@ class Overfitting(Watcher):
         rise = abs(level - lowest) / max(abs(lowest), 1e-12)
         return Sight(self.lowest_step, self.last_step, rise, "warning", message, seen)
 
+    def stray(self) -> float:
+        """By how much a median of three train levels differs from another where nothing falls: one standard
+        deviation."""
+        return 0.8 * self.shake.median() / 0.826 if len(self.shake) else 0.0
+
     def noise(self) -> float:
         """Standard deviation of one validation: median |second difference| / 0.826 (normal noise about a smooth
-        course), at least a share of the standard error over samples, of which little is left between validations of
-        the same samples.
+        course), at least what the log rounds away, and at least a share of the standard error over samples, of which
+        little is left between validations of the same samples.
         """
         wobble = self.wobble.median() / 0.826 if len(self.wobble) else 0.0
-        return max(wobble, PAIRED * self.error)
+        return max(wobble, 0.5 * self.grain, PAIRED * self.error)
 
     def missing(self) -> str:
         if not self.count:
