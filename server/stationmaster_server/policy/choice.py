@@ -104,7 +104,7 @@ def _with_epochs(found: dict[str, Choice], changes: Mapping[str, Any], step: Ste
     if "total_steps" not in changes or "epochs" in changes:
         return found
     passes = found["total_steps"].value / step.steps_per_epoch
-    epochs_now = replace(found["epochs"], value=round(passes, 6), reason="total_steps / steps per epoch", source="")
+    epochs_now = replace(found["epochs"], value=passes, reason="total_steps / steps per epoch", source="")
     return {**found, "epochs": epochs_now}
 
 
