@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import entry, manifest
+from . import best_model, entry, manifest, plugins, stream
+from .actions import Detours
 from .checkpoint import Saver, read_position
-from .contract import Launch, Spec
+from .contract import Action, Launch, Spec
 from .dataset import Data, LazyDataset
 from .early_stopping import Progress
 from .errors import CheckpointError, DataError
 from .feed import Batch, Feed, Plan
 from .loop import Loop, Trainee
 from .reporter import Outcome, Reporter
+from .rundir import RunDir
 
 
 class Continuable(Trainee, Protocol):
@@ -45,16 +49,31 @@ def run(
     saver = saver_of(spec, reporter)
     step, progress = resume(spec, launch, saver, reporter, restore)
     reporter.started(device, trainee.precision, step)
+    _tell_rollback(launch, reporter)
     if launch.attempt == 1:
         for message in data.notes:
             reporter.note(message, step)
-    feed = feed_of(spec, data, trainee.convert)
+    feed = feed_of(spec, data, trainee.convert, launch.rollbacks)
     loop = Loop(config, trainee, feed, saver, reporter, data.val is not None, progress, step)
     try:
-        return drive(loop)
+        outcome = drive(loop)
     finally:
         feed.close()
         saver.close()
+    _leave_model(spec, saver, outcome, reporter)
+    return outcome
+
+
+def _leave_model(spec: Spec, saver: Saver, outcome: Outcome, reporter: Reporter) -> None:
+    """The best model in its users' form, see `best_model`; what is wrong with it is a note."""
+    step = saver.best_step
+    if step is None or outcome.reason in ("run_folder_gone", "rollback"):
+        return
+    reporter.phase("finish", outcome.step)
+    problem = best_model.leave(spec, plugins.find("adapters", spec.config.framework), step)
+    if problem:
+        message = f"the best model was not written to {best_model.NAME}/: {problem}"
+        reporter.note(message, outcome.step, level="warning", model=problem)
 
 
 def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter, model_sha256: str | None = None) -> None:
@@ -81,10 +100,24 @@ def saver_of(spec: Spec, reporter: Reporter) -> Saver:
     return Saver(folder, Path(spec.project_dir), keep, spec.digest, reporter.write, reporter.elapsed)
 
 
-def feed_of(spec: Spec, data: Data, convert: Callable[[Any, Any, int], Batch]) -> Feed:
+def _tell_rollback(launch: Launch, reporter: Reporter) -> None:
+    """The record of the newest rollback, once: unless an attempt since then has told it before it was broken off."""
+    if not launch.rollbacks:
+        return
+    newest, run = launch.rollbacks[-1], RunDir(reporter.attempt.path.parent.parent)
+    for number in range(newest.attempt, launch.attempt):
+        head = stream.read(run.attempt(number).stream).records
+        if any(isinstance(record, Action) and record.number == newest.number for _, record in head):
+            return
+    reporter.write(replace(newest, time=time.time(), elapsed=reporter.elapsed()))
+
+
+def feed_of(
+    spec: Spec, data: Data, convert: Callable[[Any, Any, int], Batch], rollbacks: Sequence[Action] = ()
+) -> Feed:
     """The batches of the training data, in the run's order."""
-    config = spec.config
-    plan = Plan(config.seed, config.batch_size, config.gradient_accumulation, len(data.train))
+    config, detours = spec.config, Detours.of(rollbacks)
+    plan = Plan(config.seed, config.batch_size, config.gradient_accumulation, len(data.train), detours)
     # Image files are decoded ahead; the user's own data set may draw random numbers, which a thread would shuffle.
     ahead = isinstance(data.train, LazyDataset) and data.train.digest is not None
     return Feed(data.train, plan, convert, ahead)

@@ -12,10 +12,11 @@ from .. import attempt, testdata, user_model
 from ..contract import Launch, Spec
 from ..dataset import Data
 from ..facts import ModelFacts
+from ..model_card import Exported
 from ..preprocessing import Preprocessing
 from ..reporter import Outcome, Reporter
 from ..testdata import Tested
-from . import _torch_build, _torch_device, _torch_measure, _torch_state
+from . import _torch_build, _torch_device, _torch_export, _torch_measure, _torch_state
 from ._torch_build import Built
 from ._torch_trainee import TorchTrainee
 
@@ -64,6 +65,11 @@ def evaluate(spec: Spec, folder: Path, data: str) -> Tested:
     return Tested(found, _torch_device.describe(device), test.dropped, overlap, said)
 
 
+def export(spec: Spec, folder: Path, target: Path) -> Exported:
+    """Writes weights, preprocessing and the model's own files of a checkpoint into `target`: see `_torch_export`."""
+    return _torch_export.export(spec, folder, target)
+
+
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
     """The data as a run reads them: generators seeded, the model file imported for its `build_data`."""
     return _torch_build.read(config, project_dir).data
@@ -82,6 +88,11 @@ def _trainee(spec: Spec, built: Built, device: torch.device, reporter: Reporter)
         precision = "fp32"
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32 for what stays in fp32
+
+    def write_more(folder: Path) -> None:
+        found.preprocessing.save(folder)
+        _torch_export.remember(folder, built)
+
     return TorchTrainee(
         built.model,
         built.objective,
@@ -91,5 +102,5 @@ def _trainee(spec: Spec, built: Built, device: torch.device, reporter: Reporter)
         Path(spec.project_dir),
         val=found.val,
         tally=built.tally,
-        write_more=found.preprocessing.save,
+        write_more=write_more,
     )
