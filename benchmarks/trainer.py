@@ -5,8 +5,9 @@
 Each contestant is a fresh process; rounds are interleaved. `plain` is `Trainer` with `report_to="none"`, a log line
 every 10 steps, one validation and one checkpoint at the end; `ours` is the adapter with everything on: raw losses,
 norms before clipping, the non-finite guard, probes, a validation with its standard error, a verified checkpoint. `step`
-leaves validation and saving out. The losses of the last ten steps must agree. Absolute times drift on shared machines:
-what counts is the ratio within one run. Not covered: the supervisor and the recorder, which are other processes; GPUs.
+leaves validation and saving out. The losses of the last ten steps must be equal; they are printed. Absolute times drift
+on shared machines: what counts is the ratio within one run. Not covered: the supervisor and the recorder, which are
+other processes; GPUs.
 """
 
 from __future__ import annotations
@@ -28,13 +29,15 @@ sys.path.append(str(Path(__file__).parents[1] / "tests" / "pytorch"))
 from hf_project import save_llama
 from overhead import Both, Clock
 
+from stationmaster_trainer import contract
+
 CASES: dict[str, dict[str, Any]] = {
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "steps": 400, "batch": 8, "chunk": 20},
     "small": {"hidden_size": 192, "num_hidden_layers": 4, "steps": 120, "batch": 16, "chunk": 10},
 }
 """Random Llamas on additions in words: milliseconds and tens of milliseconds a step."""
 CONTESTANTS = ("plain", "ours")
-RATE, SEED, ROWS, LENGTH = 1e-3, 7, 1024, 64
+RATE, SEED, ROWS, LENGTH, PAD = 1e-3, 7, 1024, 64, 256
 
 
 def make_project(folder: Path, case: dict[str, Any]) -> None:
@@ -50,45 +53,25 @@ def make_project(folder: Path, case: dict[str, Any]) -> None:
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def settings(case: dict[str, Any]) -> contract.TrainingConfig:
+    """The configuration of both."""
+    return contract.TrainingConfig(
+        model_path="model", framework="transformers", train_data="train.jsonl", val_data="val.jsonl",
+        batch_size=case["batch"], gradient_accumulation=1, optimizer="AdamW", learning_rate=RATE, weight_decay=0.01,
+        betas=(0.9, 0.999), warmup_steps=0, lr_schedule="constant", total_steps=case["steps"], gradient_clip=1.0,
+        dropout=None, checkpoint_every=case["steps"], checkpoint_dir="checkpoints/run", log_every=10,
+        validate_every=case["steps"], logging=("file",), run_name="run", task="language_modeling", epochs=1.0,
+        seed=SEED, sequence_length=LENGTH,
+    )  # fmt: skip
+
+
 def run_plain(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """The script that a person would write; the rows come tokenised, in our order."""
-    import numpy as np
     import torch
-    from transformers import AutoModelForCausalLM, LlamaConfig, Trainer, TrainerCallback, TrainingArguments
+    from plain_trainer import plain_trainer
+    from transformers import AutoModelForCausalLM, LlamaConfig, Trainer, TrainerCallback
 
-    from stationmaster_trainer import order
-    from stationmaster_trainer.adapters import _hf_data, _hf_source
-
-    config = {"train_data": "train.jsonl", "val_data": "val.jsonl", "model_path": "model", "sequence_length": LENGTH}
-    source = _hf_source.find(config, folder)
-    data = _hf_data.load(config, folder, source, source.config()).data
-    assert data.val is not None
-
-    def samples(part: Any, positions: Any) -> list[dict[str, Any]]:
-        found = [part.batch(np.array([at])) for at in positions]
-        return [{"input_ids": inputs["input_ids"][0], "labels": labels[0]} for inputs, labels in found]
-
-    def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        pad = torch.nn.utils.rnn.pad_sequence
-        ids = [torch.from_numpy(row["input_ids"]) for row in rows]
-        return {
-            "input_ids": pad(ids, batch_first=True),
-            "attention_mask": pad([torch.ones_like(one) for one in ids], batch_first=True),
-            "labels": pad([torch.from_numpy(row["labels"]) for row in rows], batch_first=True, padding_value=-100),
-        }
-
-    n, steps, batch = len(data.train), case["steps"], case["batch"]
-    epochs = -(-steps * batch // n) + 1
-    positions = [at for epoch in range(epochs) for at in order.epoch_order(SEED, epoch, n).tolist()]
-    torch.manual_seed(SEED)
-    model = AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(folder / "model"))
-    arguments = TrainingArguments(
-        output_dir=str(folder / "plain"), per_device_train_batch_size=batch, per_device_eval_batch_size=batch,
-        max_steps=steps, learning_rate=RATE, weight_decay=0.01, lr_scheduler_type="constant", logging_steps=10,
-        report_to="none", save_strategy="steps", save_steps=steps, eval_strategy="steps", eval_steps=steps,
-        use_cpu=True, disable_tqdm=True, train_sampling_strategy="sequential", dataloader_pin_memory=False, seed=SEED,
-    )  # fmt: skip
-    clock = Clock(case["chunk"])
+    steps, clock = case["steps"], Clock(case["chunk"])
 
     class Ticks(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -103,9 +86,11 @@ def run_plain(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
             with clock.paused():
                 return super()._save_checkpoint(*some, **more)
 
-    trainer = Timed(
-        model=model, args=arguments, train_dataset=samples(data.train, positions[: steps * batch]),
-        eval_dataset=samples(data.val, range(len(data.val))), data_collator=collate, callbacks=[Ticks()],
+    torch.manual_seed(SEED)
+    model = AutoModelForCausalLM.from_config(LlamaConfig.from_pretrained(folder / "model", pad_token_id=PAD))
+    trainer = plain_trainer(
+        folder, settings(case), model, Timed, [Ticks()], logging_steps=10, save_strategy="steps", save_steps=steps,
+        eval_strategy="steps", eval_steps=steps,
     )  # fmt: skip
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -114,21 +99,15 @@ def run_plain(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
 
 def run_ours(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     """The adapter as a worker calls it, with a real stream and real checkpoints."""
-    from stationmaster_trainer import codec, contract, plugins, reporter, rundir, stream, window
+    from stationmaster_trainer import codec, plugins, reporter, rundir, stream, window
 
-    config = contract.TrainingConfig(
-        model_path="model", framework="transformers", train_data="train.jsonl", val_data="val.jsonl",
-        batch_size=case["batch"], gradient_accumulation=1, optimizer="AdamW", learning_rate=RATE, weight_decay=0.01,
-        betas=(0.9, 0.999), warmup_steps=0, lr_schedule="constant", total_steps=case["steps"], gradient_clip=1.0,
-        dropout=None, checkpoint_every=case["steps"], checkpoint_dir="checkpoints/run", log_every=10,
-        validate_every=case["steps"], logging=("file",), run_name="run", task="language_modeling", epochs=1.0,
-        seed=SEED, sequence_length=LENGTH,
-    )  # fmt: skip
     run = rundir.RunDir(folder / "runs" / "run")
     attempt = run.attempt(1)
     attempt.control.mkdir(parents=True)
     facts = contract.DataFacts(ROWS, ROWS // 8, 1, 1, 1)
-    spec = contract.Spec(config, facts, str(folder), str(run.path), str(folder / "checkpoints" / "run"), "digest")
+    spec = contract.Spec(
+        settings(case), facts, str(folder), str(run.path), str(folder / "checkpoints" / "run"), "digest"
+    )
     rundir.create(run.spec, codec.dumps(spec).encode())
     clock = Clock(case["chunk"])
     pause, beat = window.Window.paused, reporter.Reporter.beat

@@ -209,13 +209,14 @@ class TorchTrainee:
 
     def _update_now(self, loss: Tensor, learning_rate: float) -> None:
         gradients, clip = self._gradients(), self._config.gradient_clip
-        value, norm = loss.item(), _norm(gradients).item()
+        measured = _norm(gradients)
+        value, norm = loss.item(), measured.item()
         if not (math.isfinite(value) and math.isfinite(norm)):
             _copy(self._statistics, self._good_statistics)
             self._results.append(StepResult(value, norm, True))
             return
-        if 0.0 < clip < norm:
-            torch._foreach_mul_(gradients, clip / (norm + 1e-6))
+        if 0.0 < clip < norm + 1e-6:  # in fp32, to the last bit what torch.nn.utils.clip_grad_norm_ does
+            torch._foreach_mul_(gradients, (clip / (measured + 1e-6)).clamp(max=1.0))
         for group in self._groups:
             group["lr"] = learning_rate
         self._apply()
