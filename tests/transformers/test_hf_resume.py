@@ -155,9 +155,12 @@ def test_a_checkpoint_is_a_folder_that_its_users_load(talk: HfProject) -> None:
         [{"role": "user", "content": "What is 1 plus 2?"}], add_generation_prompt=True, return_tensors="pt"
     )["input_ids"]
     assert model.generate(ids, max_new_tokens=3, do_sample=False).shape[1] > ids.shape[1]
-    card = (folder / "README.md").read_text()
+    best = talk.checkpoints / "model"
+    assert sum(p.numel() for p in AutoModelForCausalLM.from_pretrained(best).parameters()) == model.num_parameters()
+    card = (best / "README.md").read_text()
     assert 'pipeline_tag: "text-generation"' in card
-    assert "80 training and 20 validation sequences" in card
+    assert "AutoModelForCausalLM.from_pretrained(folder)" in card
+    assert not {"optimizer.pt", "state.pt", "manifest.json"} & {path.name for path in best.iterdir()}
 
 
 def test_a_checkpoint_is_scored_on_a_held_out_file(talk: HfProject) -> None:

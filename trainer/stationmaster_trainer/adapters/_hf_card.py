@@ -1,19 +1,23 @@
-"""The model card of a checkpoint: what the model is, what it was trained on and how, and how it is loaded.
+"""The model of a checkpoint as `from_pretrained` or PEFT reads it, and what its card says of it.
 
-The figures of validation stand in `manifest.json` beside it, which is written after the card.
+A checkpoint is such a folder already; beside it lie the optimizer and the state, which users do not need.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from ..contract import TrainingConfig
-from ..dataset import Data
+from .. import best_model, codec, manifest
+from ..checkpoint import POSITION
+from ..contract import Spec
+from ..errors import CheckpointError, FormatError
+from ..model_card import Exported
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, TOKEN
+from ._hf_model import AUTO, Built
+from ._torch_state import OPTIMIZER, STATE
 
-NAME = "README.md"
+NAME = "card.json"
+"""In a checkpoint: what the card will say."""
 PIPELINES = {
     CAUSAL: "text-generation",
     SEQUENCE: "text-classification",
@@ -21,56 +25,49 @@ PIPELINES = {
     IMAGE: "image-classification",
 }
 """Kind of head → task of `transformers.pipeline`."""
-_SHOWN = (
-    "optimizer", "learning_rate", "weight_decay", "betas", "batch_size", "gradient_accumulation", "warmup_steps",
-    "lr_schedule", "total_steps", "gradient_clip", "precision", "seed",
-)  # fmt: skip
+OURS = (NAME, POSITION, OPTIMIZER, STATE)
 
 
-def write(folder: Path, config: TrainingConfig, data: Data, kind: str, lora: bool, base: str) -> None:
-    """Puts the card into a checkpoint's folder. `base`: the model that training started from."""
-    head = {"library_name": "peft" if lora else "transformers", "pipeline_tag": PIPELINES[kind], "base_model": base}
-    front = "\n".join(f"{key}: {json.dumps(value)}" for key, value in head.items())
-    values = "\n".join(f"| {key} | {_plain(getattr(config, key))} |" for key in _SHOWN)
-    val = 0 if data.val is None else len(data.val)
-    text = f"""---
-{front}
----
+def remember(folder: Path, built: Built, base: str, labels: int) -> None:
+    """Writes into a checkpoint what its card will say.
 
-# {config.run_name}
-
-{base}, {"fine-tuned by LoRA" if lora else "trained"} for {PIPELINES[kind].replace("-", " ")} on `{config.train_data}`:
-{len(data.train):,} training and {val:,} validation {data.sample_unit} ({data.method}).
-{f"Classes: {', '.join(data.classes)}." if data.classes else ""}
-
-```python
-{_usage(kind, lora, base)}
-```
-
-| setting | value |
-|---|---|
-{values}
-
-The figures of validation at this step stand in `manifest.json`. Not covered here: what the model may be used for, and
-what it may get wrong.
-"""
-    (folder / NAME).write_text(text, encoding="utf-8")
+    `base`: the model that training started from; `labels`: outputs of a new head, 0 for a language model.
+    """
+    task, lora = PIPELINES[built.kind], built.lora is not None
+    about = f"{'An adapter (LoRA) for' if lora else 'Trained from'} `{base}`, for {task.replace('-', ' ')}. "
+    about += f"Loading needs `torch`, `transformers`{' and `peft`' * lora}."
+    head = {"pipeline_tag": task, "base_model": base}
+    said = Exported("peft" if lora else "transformers", _loading(built, base, labels), (), head, about)
+    (folder / NAME).write_text(codec.dumps(said, indent=1), encoding="utf-8")
 
 
-def _usage(kind: str, lora: bool, base: str) -> str:
-    if lora:
-        return (
-            f"from peft import PeftModel\nfrom transformers import AutoModel\n\n"
-            f"model = PeftModel.from_pretrained(AutoModel.from_pretrained({base!r}), folder)"
-        ).replace("AutoModel", _auto(kind))
-    return f"from transformers import pipeline\n\nmodel = pipeline({PIPELINES[kind]!r}, model=folder)"
+def export(spec: Spec, folder: Path, target: Path) -> Exported:
+    """Fills `target` from a checkpoint. Raises CheckpointError, OSError."""
+    try:
+        said = codec.loads(Exported, (folder / NAME).read_bytes(), NAME)
+    except (OSError, FormatError) as error:
+        raise CheckpointError(f"{folder / NAME} cannot be read: {error}") from None
+    best_model.take(folder, target, (name for name in manifest.read(folder).files if name not in OURS))
+    return said
 
 
-def _auto(kind: str) -> str:
-    from ._hf_model import AUTO
-
-    return AUTO[kind]
-
-
-def _plain(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+def _loading(built: Built, base: str, labels: int) -> tuple[str, ...]:
+    auto, processor = AUTO[built.kind], "AutoImageProcessor" if built.kind == IMAGE else "AutoTokenizer"
+    trusted = ", trust_remote_code=True" if built.trust_remote_code else ""
+    head = f"from transformers import {auto}, {processor}"
+    last = f"{processor.removeprefix('Auto').lower()} = {processor}.from_pretrained(folder{trusted})"
+    if built.lora is None:
+        return (head, "", f"model = {auto}.from_pretrained(folder{trusted}).eval()", last)
+    start = repr(base)
+    if base.lower().endswith(".gguf"):
+        start = f"{str(Path(base).parent)!r}, gguf_file={Path(base).name!r}"
+    sizes = f", num_labels={labels}" if labels else ""
+    made = f"base = {auto}.from_pretrained({start}{sizes}{trusted})"
+    return (
+        "from peft import PeftModel",
+        head,
+        "",
+        made,
+        "model = PeftModel.from_pretrained(base, folder).eval()",
+        last,
+    )

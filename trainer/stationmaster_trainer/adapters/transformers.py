@@ -20,9 +20,10 @@ from .. import attempt, findings, manifest, pretrained
 from ..contract import Launch, Spec, TrainingConfig
 from ..facts import ModelFacts, SplitFacts
 from ..loop import Evaluation
+from ..model_card import Exported
 from ..reporter import Outcome, Reporter
 from . import _hf_arguments, _hf_card, _hf_data, _hf_findings, _hf_lora, _hf_model, _hf_source, _torch_device
-from ._hf_columns import TOKEN
+from ._hf_columns import CAUSAL, TOKEN
 from ._hf_data import Material
 from ._hf_loss import HeadObjective
 from ._hf_metrics import TokenTally
@@ -78,6 +79,11 @@ def evaluate(spec: Spec, folder: Path, data: str) -> Evaluation:
     found = trainee_of(config, project, device, material, built, objective_of(built, material)).evaluate(lambda: False)
     assert found is not None  # there is validation data, and nobody stops it
     return found
+
+
+def export(spec: Spec, folder: Path, target: Path) -> Exported:
+    """Copies from a checkpoint what `from_pretrained` or PEFT reads: see `_hf_card`."""
+    return _hf_card.export(spec, folder, target)
 
 
 def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
@@ -137,7 +143,8 @@ def trainee_of(
 
     def beside(folder: Path) -> None:
         material.processor.save_pretrained(folder)
-        _hf_card.write(folder, config, material.data, built.kind, built.lora is not None, config.model_path)
+        labels = 0 if built.kind == CAUSAL else len(material.data.classes) or 1
+        _hf_card.remember(folder, built, config.model_path, labels)
 
     return TorchTrainee(
         built.model,
