@@ -17,9 +17,10 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from stationmaster_trainer import plugins
+from stationmaster_trainer import actions, plugins
 from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import ConfigError
+from stationmaster_trainer.judge import all_rules
 
 from . import extras
 from .policy.formulas import total_steps
@@ -45,6 +46,7 @@ NICKNAMES = {
     **dict.fromkeys(("label", "label_column", "target_column"), "target"),
     **dict.fromkeys(("dtype", "fp16", "bf16", "amp"), "precision"),
     **dict.fromkeys(("patience", "early_stopping"), "early_stopping_patience"),
+    **dict.fromkeys(("on_alert", "alert_actions", "rollback"), "actions"),
     **dict.fromkeys(("name", "run"), "run_name"),
     **dict.fromkeys(("model", "entry"), "model_path"),
     **dict.fromkeys(("data", "dataset"), "train_data"),
@@ -130,6 +132,8 @@ def allowed() -> dict[str, Allowed]:
         "keep_checkpoints": _whole(1, 1000),
         "early_stopping_patience": _whole(1, 1_000_000),
         "num_threads": _whole(0, 1024),
+        "actions": Allowed('an object of rules with alert, stop or rollback, as {"non_finite": "stop"}', _actions),
+        "rollback_rate_factor": _between(0, 1, above=True),
         "extra": Allowed("an object of options", extras.check),
     }
 
@@ -217,6 +221,12 @@ def _typed(key: str, value: Any) -> Any:
     if literals and key == "framework" and typed not in plugins.known("adapters"):
         raise ValueError(key)
     return typed
+
+
+def _actions(given: dict[str, str]) -> bool:
+    """True, or ConfigError that names the rule, what was asked of it and what is allowed."""
+    actions.check(given, (rule.name for rule in all_rules()))
+    return True
 
 
 def _is_val_data(value: str) -> bool:

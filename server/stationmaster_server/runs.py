@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stationmaster_trainer import codec, rundir
-from stationmaster_trainer.contract import Launch, Spec, Status
+from stationmaster_trainer import actions, control, orders
+from stationmaster_trainer.contract import Action, Launch, Spec, Status
 from stationmaster_trainer.errors import RunError
 from stationmaster_trainer.logfile import last_line
-from stationmaster_trainer.reporter import requests
+from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
 
 from .launchers import local
 from .run_environment import RunEnvironment, run_environment
 from .run_folder import create_run
-from .views import RunView, begun, read_spec, view
+from .views import RunView, read_spec, view
 
 __all__ = [
     "Patience",
@@ -58,8 +56,11 @@ def start_attempt(
     wait_seconds: float = 10.0,
     patience: Patience | None = None,
     again: bool = False,
+    rollbacks: tuple[Action, ...] | None = None,
 ) -> RunView:
     """Starts the run, or continues it from a verified checkpoint, detached; the same order twice is one start.
+
+    `rollbacks`: all of the run, when this order carries one out; None: those so far stay in force.
 
     Waits until the supervisor has taken over (0: not at all). Raises RunError when the run goes on already with another
     order, when it has ended and nothing to resume from is given (with `again` it begins at step 0, as a new attempt),
@@ -69,7 +70,7 @@ def start_attempt(
     if not os.access(python, os.X_OK):
         raise RunError(f"the Python {python} cannot be run.", "Name the interpreter of the environment that trains.")
     environment = run_environment(env)
-    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience(), again)
+    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience(), again, rollbacks)
     if attempt is not None and not begun(attempt):
         local.start(run, attempt, environment.supervisor)
         if wait_seconds > 0 and not _taken_over(run, attempt, wait_seconds):
@@ -126,19 +127,13 @@ def _request(run: RunDir, verb: str) -> tuple[Literal["requested", "already_requ
     attempt = run.attempt(seen.attempt)
     if not begun(attempt) and not seen.alive:
         return "not_running", seen
-    waiting = [name for name in requests(attempt) if name.endswith(f"-{verb}.json")]
-    if verb == "stop" and waiting:
+    if verb == "stop" and control.named(attempt, verb):
         return "already_requested", seen
-    body = codec.dumps({"verb": verb, "time": time.time()}).encode()
-    number = 1 + max((int(name.partition("-")[0]) for name in requests(attempt)), default=0)
-    while True:
-        try:
-            rundir.create(attempt.control / f"{number:04d}-{verb}.json", body)
-            return "requested", seen
-        except FileExistsError:
-            number += 1
-        except OSError as error:
-            raise RunError(f"the request cannot be written: {error.strerror}.", f"Check {attempt.control}.") from None
+    try:
+        control.place(attempt, verb, {"verb": verb, "time": time.time()})
+    except OSError as error:
+        raise RunError(f"the request cannot be written: {error.strerror}.", f"Check {attempt.control}.") from None
+    return "requested", seen
 
 
 def _order(
@@ -150,13 +145,14 @@ def _order(
     environment: RunEnvironment,
     patience: Patience,
     again: bool,
+    rollbacks: tuple[Action, ...] | None,
 ) -> AttemptDir | None:
     """The attempt that has to be started for this order; None when it goes on already."""
     seen = _settled(run)
     number = max(1, seen.attempt)
     if seen.attempt and begun(run.attempt(seen.attempt)):
         if not seen.over:
-            if seen.alive and _launch(run.attempt(number)).resume_from == resume_from:
+            if seen.alive and orders.read(run.attempt(number)).resume_from == resume_from:
                 return None
             raise RunError(f"run {run.name} is {seen.state} (step {seen.status.step}).", "Stop it first, or wait.")
         if resume_from is None and not again:
@@ -175,8 +171,9 @@ def _order(
         grace_seconds=patience.grace_seconds,
         stall_seconds=patience.stall_seconds,
         first_stall_seconds=patience.first_stall_seconds,
+        rollbacks=actions.rollbacks(run) if rollbacks is None else rollbacks,
     )
-    _make_attempt(attempt, launch)
+    orders.make(attempt, launch)
     return attempt
 
 
@@ -186,28 +183,6 @@ def _settled(run: RunDir, seconds: float = 5.0) -> RunView:
     while (seen := view(run)).alive and seen.over and time.monotonic() < deadline:
         time.sleep(_POLL)
     return seen
-
-
-def _make_attempt(attempt: AttemptDir, launch: Launch) -> None:
-    """Makes the attempt's folder as a whole; of several that do it at once, the first one's order stands."""
-    parent = attempt.path.parent
-    draft = AttemptDir(parent / f".{attempt.path.name}.{secrets.token_hex(6)}")
-    draft.control.mkdir(mode=0o700, parents=True)
-    draft.path.chmod(0o700)
-    rundir.create(draft.launch, codec.dumps(launch, indent=1).encode())
-    try:
-        os.rename(draft.path, attempt.path)
-        rundir.sync_folder(parent)
-    except OSError:
-        shutil.rmtree(draft.path, ignore_errors=True)
-        if not attempt.path.is_dir():
-            raise
-        if not begun(attempt) and _launch(attempt).resume_from != launch.resume_from:  # the newer order counts
-            rundir.replace(attempt.launch, codec.dumps(launch, indent=1).encode())
-
-
-def _launch(attempt: AttemptDir) -> Launch:
-    return codec.loads(Launch, rundir.read(attempt.launch), str(attempt.launch))
 
 
 def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:

@@ -25,6 +25,7 @@ from stationmaster_trainer.contract import (
 )
 from stationmaster_trainer.ending import Ending, of_failure, of_finished
 from stationmaster_trainer.errors import FormatError, RunError
+from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import AttemptDir, RunDir
 from stationmaster_trainer.states import DERIVED, FINAL
 
@@ -92,11 +93,6 @@ def view(run: RunDir) -> RunView:
         created=_created(run),
         problems=tuple(problems),
     )
-
-
-def begun(attempt: AttemptDir) -> bool:
-    """Whether a supervisor has started this attempt's worker, or was about to."""
-    return attempt.worker_log.exists()
 
 
 def read_spec(run: RunDir) -> Spec:

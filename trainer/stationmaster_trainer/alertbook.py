@@ -37,15 +37,15 @@ class AlertBook:
         self.total = earlier
         self._guarded(lambda: self._start_judge(spec))
 
-    def see(self, record: Record, live: bool = True) -> bool:
-        """Shows a record to the judge; whether an alert opened, worsened or cleared.
+    def see(self, record: Record, live: bool = True) -> list[Alert]:
+        """Shows a record to the judge; every alert that opened, worsened or cleared with it.
 
         Records of earlier attempts (`live` false) build up the rules' memory; their alerts were written then.
         """
         changes: list[Alert] = self._guarded(lambda: self._judge.see(record)) or []
         for alert in changes:
             self._keep(alert, live)
-        return bool(changes)
+        return changes
 
     def open(
         self,

@@ -110,6 +110,10 @@ class TrainingConfig:
     """Validations without a better value after which the run ends; null: never."""
     num_threads: int = 0
     """CPU threads of the training process; 0 leaves the framework's own choice."""
+    actions: dict[str, str] = field(default_factory=dict)
+    """What a rule does beyond its alert, by rule: `stop`, or `rollback` where the rule allows it; all others alert."""
+    rollback_rate_factor: float = 0.5
+    """What the learning rate is multiplied by at each rollback, from there to the end of the schedule."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Options of one adapter (for example `lora_r` for transformers), validated by that adapter's policy."""
 
@@ -184,11 +188,53 @@ class Launch:
     """Floor of the learned time-out after which silence of the worker is an alert (five times the longest gap seen)."""
     first_stall_seconds: float = 600.0
     """The same for a phase that has not ended once yet: import, first data, compilation, the first step."""
+    rollbacks: tuple[Action, ...] = ()
+    """Every rollback of the run so far, oldest first: data left out and learning rate follow from them."""
     format: int = FORMAT
     """Version of the file."""
 
 
 # --- records: one JSON line each in attempts/<nnn>/stream.jsonl, written by the worker's rank 0 alone ---
+
+
+@dataclass(frozen=True)
+class Action:
+    """The run did what the confirmed plan allows a rule to do.
+
+    A rollback is the first word of the attempt that it begins, and stands at the step that it went back to; a stop is
+    one of the last words of the attempt that it ends.
+    """
+
+    kind: ClassVar[str] = "action"
+    time: float
+    elapsed: float
+    step: int
+    """Step that the run stands at afterwards: that of the checkpoint, or the last one done."""
+    action: Literal["stop", "rollback"]
+    rule: str
+    message: str
+    """What the rule saw, in numbers."""
+    first_step: int
+    """First step of the alert."""
+    last_step: int
+    """Its last step when the action was decided."""
+    series: str = ""
+    samples: tuple[int, ...] = ()
+    """Rows of the batch concerned, where the alert names them."""
+    number: int = 0
+    """Rollbacks of the run, this one included."""
+    attempt: int = 0
+    """Attempt that a rollback begins."""
+    checkpoint: str = ""
+    """Folder that a rollback went back to, relative to the project."""
+    skipped_first: int = 0
+    """First optimizer step of the order without gaps whose data are left out; no step when it is beyond the last."""
+    skipped_last: int = 0
+    """Last such step: step `step` + 1 takes the data of the one behind it."""
+    rate_factor: float = 1.0
+    """What the schedule's learning rate is multiplied by from here on, earlier rollbacks included."""
+    removed: tuple[str, ...] = ()
+    """Checkpoints of the steps that were given up, deleted; relative to the project."""
 
 
 @dataclass(frozen=True)
@@ -370,16 +416,16 @@ class Finished:
     elapsed: float
     step: int
     reason: str
-    """`completed`, `early_stopping`, `user`, `supervisor_gone`, `rule`."""
+    """`completed`, `early_stopping`, `user`, `supervisor_gone`, `rule`, `rollback`."""
     train_seconds: float
     """Seconds of training in this attempt, validation and saving included."""
     samples: int
     """Training samples seen since step 0."""
 
 
-Record = Started | Train | Eval | Checkpoint | Phase | Note | Ack | Failure | Finished
+Record = Started | Train | Eval | Checkpoint | Phase | Note | Ack | Action | Failure | Finished
 RECORDS: dict[str, type] = {
-    cls.kind: cls for cls in (Started, Train, Eval, Checkpoint, Phase, Note, Ack, Failure, Finished)
+    cls.kind: cls for cls in (Started, Train, Eval, Checkpoint, Phase, Note, Ack, Action, Failure, Finished)
 }
 
 
@@ -425,6 +471,8 @@ class RulePlan:
     classes: int | None = None
     has_validation: bool | None = None
     gradient_clip: float | None = None
+    samples_per_step: int | None = None
+    """Effective batch size."""
     settings: dict[str, Any] = field(default_factory=dict)
     """Thresholds that the person set, by `rule.setting` (for example `loss_spike.ratio`)."""
 
@@ -517,6 +565,8 @@ class Status:
     """Episodes so far in all attempts, info included."""
     not_checked: dict[str, str] = field(default_factory=dict)
     """Rule → why it could not judge."""
+    actions: tuple[Action, ...] = ()
+    """What rules did beyond alerting, in all attempts, oldest first: two rollbacks at most, and a stop."""
     curve: tuple[tuple[int, float], ...] = ()
     """At most 64 points (step, train loss), evenly thinned over the whole run."""
     eval_curve: tuple[tuple[int, float], ...] = ()

@@ -1,19 +1,20 @@
 """Hands the loop the batches of one optimizer step after another, in an order that is a function of the step.
 
-So a resume costs nothing. The last micro-batch of an epoch may be short, and the last step of an epoch may have fewer
-micro-batches: no sample is dropped, and no step mixes two epochs.
+So a resume costs nothing, and what a rollback left out stays left out. The last micro-batch of an epoch may be short,
+and the last step of an epoch may have fewer micro-batches: no sample is dropped, and no step mixes two epochs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from . import order
+from .actions import Detours
 
 
 class Samples(Protocol):
@@ -59,6 +60,8 @@ class Plan:
     """Micro-batches per optimizer step."""
     n: int
     """Training samples."""
+    detours: Detours = field(default_factory=Detours)
+    """Rollbacks, behind which data were left out."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -67,18 +70,26 @@ class Plan:
 
     def indices(self, step: int) -> np.ndarray:
         """Indices of the training samples of optimizer step `step`: int64 (≤ batch_size · accumulation,)."""
-        epoch, group = divmod(step - 1, self.steps_per_epoch)
+        epoch, group = divmod(self.detours.data_step(step) - 1, self.steps_per_epoch)
         size = self.batch_size * self.accumulation
         return order.epoch_order(self.seed, epoch, self.n)[group * size : (group + 1) * size]
 
     def samples_until(self, step: int) -> int:
-        """Training samples seen when step `step` is done."""
-        epochs, groups = divmod(step, self.steps_per_epoch)
-        return epochs * self.n + groups * self.batch_size * self.accumulation
+        """Training samples seen when step `step` is done; what was left out does not count."""
+        seen = self._position(self.detours.data_step(step))
+        for one in self.detours.rollbacks:
+            if one.step < step:
+                seen -= self._position(one.skipped_last) - self._position(one.skipped_first - 1)
+        return seen
 
     def epoch_at(self, step: int) -> float:
-        """Passes over the training data when step `step` is done."""
-        return self.samples_until(step) / self.n
+        """Passes over the training data when step `step` is done; what was left out is passed."""
+        return self._position(self.detours.data_step(step)) / self.n
+
+    def _position(self, data_step: int) -> int:
+        """Samples of the order without gaps up to the end of a step of it."""
+        epochs, groups = divmod(data_step, self.steps_per_epoch)
+        return epochs * self.n + groups * self.batch_size * self.accumulation
 
 
 class Feed:

@@ -196,6 +196,11 @@ class Loop:
         reason = self._reporter.stop_requested
         if reason is None:
             return None
+        if reason == "rollback":  # what this step would save is given up
+            self._flush()
+            self._saver.wait()
+            self._reporter.ack(step)
+            return reason
         if step == self._config.total_steps and (self._evaluated() or not self._has_validation):
             return "completed"  # it came too late: everything that was planned is done
         if self._saver.directory.exists() or reason != "run_folder_gone":
@@ -213,9 +218,9 @@ class Loop:
         self._reporter.ack(step)
 
     def learning_rate(self, step: int) -> float:
-        """The rate of optimizer step `step`, counted from 1."""
+        """The rate of optimizer step `step`, counted from 1: the schedule's, cut at each rollback."""
         config = self._config
-        return learning_rate_at(
+        return self._feed.plan.detours.rate_factor(step) * learning_rate_at(
             step,
             peak=config.learning_rate,
             warmup_steps=config.warmup_steps,

@@ -9,11 +9,12 @@ import os
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from . import codec, process, rundir
-from .contract import Ack, Checkpoint, Failure, Finished, Note, Phase, Record, Spec, Started, Train
+from . import actions, codec, control, process, rundir
+from .contract import Ack, Action, Checkpoint, Failure, Finished, Note, Phase, Record, Spec, Started, Train
+from .control import requests
 from .rundir import AttemptDir, RunDir
 
 LOOK_SECONDS = 0.25
@@ -23,8 +24,14 @@ BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 20.0
 """How long rows may fail to be written before training stops: without its log it must not go on."""
 
-_DURABLE = (Checkpoint, Failure, Finished)
-StopReason = Literal["user", "rule", "supervisor_gone", "run_folder_gone"]
+_DURABLE = (Action, Checkpoint, Failure, Finished)
+StopReason = Literal["user", "rule", "rollback", "supervisor_gone", "run_folder_gone"]
+_REASONS: dict[str, StopReason] = {
+    "stop.json": "user",
+    f"{actions.STOP}.json": "rule",
+    f"{actions.ROLLBACK}.json": "rollback",
+}
+"""End of a control file's name → why it asks to end."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +140,12 @@ class Reporter:
         self.write(Note(time.time(), self.elapsed(), step, message, level, facts))
 
     def ack(self, step: int) -> None:
-        """Says that every request seen so far was obeyed at this step."""
+        """Says that every request seen so far was obeyed at this step; of a rule's stop also what it was about."""
         for name in [name for name in self._seen if name not in self._acked]:
             self._acked.add(name)
+            asked = actions.placed(self.attempt, name) if name.endswith(f"-{actions.STOP}.json") else None
+            if asked is not None:
+                self.write(replace(asked, time=time.time(), elapsed=self.elapsed(), step=step))
             self.write(Ack(time.time(), self.elapsed(), step, name))
 
     def flush(self) -> None:
@@ -196,23 +206,12 @@ class Reporter:
             self._lock_seen = True
         elif self._lock_seen:
             self.request_stop("supervisor_gone")
-        names = sorted(requests(self.attempt), key=_number)
+        names = sorted(requests(self.attempt), key=control.number)
         self._seen.extend(name for name in names if name not in self._seen)
-        if any(name.endswith("-stop.json") for name in self._seen):
-            self.request_stop("user")
-
-
-def requests(attempt: AttemptDir) -> list[str]:
-    """Names of the control files, `<n>-<verb>.json`, in no order."""
-    try:
-        names = os.listdir(attempt.control)
-    except OSError:
-        return []
-    return [name for name in names if name.partition("-")[0].isdigit() and name.endswith(".json")]
-
-
-def _number(name: str) -> int:
-    return int(name.partition("-")[0])
+        for name in self._seen:
+            reason = _REASONS.get(name.partition("-")[2])
+            if reason is not None:
+                self.request_stop(reason)
 
 
 def _line(record: Record) -> bytes:

@@ -29,6 +29,7 @@ CAUSES: dict[str, str] = {
     "hang": "no sign of life for longer than the learned time-out",
     "disk_full": "no space left on the device",
     "rule": "a warning rule that the plan allows to act stopped the run",
+    "rollback": "a warning rule that the plan allows to act took the run back to an earlier checkpoint",
     "exited_early": "the worker exited without finishing",
     "supervisor_gone": "the supervisor died; the worker saved and stopped itself",
     "run_folder_gone": "the run folder was deleted or replaced",

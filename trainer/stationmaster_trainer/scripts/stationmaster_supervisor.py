@@ -5,6 +5,6 @@ import sys
 
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    from stationmaster_trainer import supervisor
+    from stationmaster_trainer import duty
 
-    sys.exit(supervisor.main(sys.argv[1]))
+    sys.exit(duty.main(sys.argv[1]))

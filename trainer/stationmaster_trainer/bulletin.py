@@ -1,0 +1,75 @@
+"""What the status says of an attempt as such: state, cause and words, moved along the table of `states.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .contract import Launch, Spec, Status
+from .ending import Ending
+from .rundir import RunDir
+from .states import check_move
+from .statusfile import StatusFile
+
+
+class Bulletin:
+    """One per supervised attempt; the only one that replaces `status.json`."""
+
+    def __init__(self, run: RunDir, spec: Spec, launch: Launch, say: Callable[[str], None]) -> None:
+        self._spec, self._launch, self._say = spec, launch, say
+        self._file = StatusFile(run, say)
+        self._start, self._started = time.monotonic(), time.time()
+        self.state, self.message, self.way_out, self.where = "queued", "", "", ""
+        self.cause: str | None = None
+        self.due = True
+        """Whether something happened that is to be told at once."""
+        self.written_at = 0.0
+        """Monotonic clock of the newest replacement."""
+
+    def move(self, to: str, message: str = "") -> None:
+        """Goes to another state; an illegal move raises TransitionError."""
+        if to != self.state:
+            check_move(self.state, to)
+            self.state, self.message, self.due = to, message, True
+            self._say(f"state: {to}")
+
+    def tell(self, message: str) -> None:
+        """Something new in the same state."""
+        self.message, self.due = message, True
+
+    def end(self, ending: Ending) -> None:
+        """The final state."""
+        self.move(ending.state, ending.message)
+        self.cause, self.way_out, self.where = ending.cause, ending.way_out, ending.where
+        self._say(f"{self.cause}: {self.message}")
+
+    def release(self) -> None:
+        """Gives the disk's reserve back, for the last words."""
+        self._file.release()
+
+    def write(self, status: Status) -> bool:
+        """Replaces the file; False when that failed."""
+        self.written_at, self.due = time.monotonic(), False
+        return self._file.write(status)
+
+    def status(self, ended: float | None, earlier_seconds: float, **fields: Any) -> Status:
+        """The status as it is now; `fields` are all those that are not about the attempt as such."""
+        if ended is not None:
+            fields["eta_seconds"] = None
+        return Status(
+            run=self._spec.config.run_name,
+            attempt=self._launch.attempt,
+            state=self.state,
+            revision=self._file.revision + 1,
+            updated=time.time(),
+            started=self._started,
+            ended=ended,
+            cause=self.cause,
+            message=self.message,
+            way_out=self.way_out,
+            where=self.where,
+            elapsed=earlier_seconds + time.monotonic() - self._start,
+            resumed_from=self._launch.resume_step,
+            **fields,
+        )
