@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stationmaster_trainer import manifest
+from stationmaster_trainer import manifest, model_card
 from stationmaster_trainer.contract import Alert, LoggerState, Spec, Status
 from stationmaster_trainer.errors import CheckpointError, FormatError
 from stationmaster_trainer.judge import plan_for
@@ -98,6 +98,15 @@ class Dossier:
                 (step, measure) if step in self.checkpoints else (None, f"checkpoint-{step} is no longer on the disk")
             )
         return None, "none was compared"
+
+    def best_model(self) -> tuple[Path | None, int, str]:
+        """The folder of the best model in its users' form with its step; or None, 0 and why it could not be written."""
+        folder = self.checkpoint_dir / model_card.FOLDER
+        origin = model_card.read_origin(folder)
+        if origin is not None and origin.run == self.run.name:
+            return folder, origin.step, ""
+        told = [str(note.facts["model"]) for note in self.tally.notes if "model" in note.facts]
+        return None, 0, told[-1] if told else ""
 
     def standing_alerts(self) -> list[Alert]:
         """The newest form of every episode of the steps that stand, the worst first, then by step."""

@@ -204,7 +204,9 @@ def _checkpoints(dossier: Dossier) -> str:
         value = loss(record.eval_loss) if record and record.eval_loss is not None else "–"
         held = size(record.bytes) if record else "–"
         rows.append((count(step), value, held, dossier.relative(path), "best" if step == best else ""))
-    return section("Checkpoints on the disk", table(("step", "validation loss", "size", "folder", ""), rows))
+    body = table(("step", "validation loss", "size", "folder", ""), rows)
+    told = bullets(report.model(dossier))
+    return section("Checkpoints on the disk", f"{told}\n\n{body}" if told else body)
 
 
 def _attempts(dossier: Dossier) -> str:

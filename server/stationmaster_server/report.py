@@ -26,7 +26,15 @@ TROUBLE = frozenset({"diverged", "unstable", "not_learning", "overfitting"})
 def summary(dossier: Dossier, where: str) -> str:
     """The tool's text; `where` says where the longer version is."""
     found = dossier.verdict()
-    parts = [*figures(dossier), *logs(dossier), "", *cause(dossier), *metrics(dossier), *testreport.lines(dossier.run)]
+    parts = [
+        *figures(dossier),
+        *logs(dossier),
+        *model(dossier),
+        "",
+        *cause(dossier),
+        *metrics(dossier),
+        *testreport.lines(dossier.run),
+    ]
     parts += [*decided(dossier), *notes(dossier, 2), *alerts(dossier)]
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
     return "\n".join([*parts, *progress.foreign(dossier.status)])
@@ -50,6 +58,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "samples_per_second": tally.throughput,
         "checkpoint_dir": dossier.relative(dossier.checkpoint_dir),
         "best_checkpoint": f"checkpoint-{best}" if best is not None else None,
+        "model_dir": dossier.relative(folder) if (folder := dossier.best_model()[0]) is not None else None,
         "logs": dossier.logs(),
         "alerts": [
             {"rule": one.rule, "severity": one.severity, "first_step": one.first_step, "last_step": one.last_step}
@@ -105,6 +114,14 @@ def figures(dossier: Dossier) -> list[str]:
 def logs(dossier: Dossier) -> list[str]:
     """What a person must know of a log beside its place."""
     return [f"Logs, {note}" for note in dossier.log_notes()]
+
+
+def model(dossier: Dossier) -> list[str]:
+    """Where the best model is in the form that its users load, or why it could not be written."""
+    folder, step, problem = dossier.best_model()
+    if folder is not None:
+        return [f"Best model: ./{dossier.relative(folder)}/ (step {count(step)}; its README.md says how to load it)"]
+    return [f"Best model: not written for its users: {plain(problem, 160)}"] if problem else []
 
 
 def _final_loss(dossier: Dossier) -> str:

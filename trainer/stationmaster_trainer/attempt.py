@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from . import best_model, entry, manifest, plugins, stream
+from . import best_model, entry, manifest, model_card, plugins, stream
 from .actions import Detours
 from .checkpoint import Saver, read_position
 from .contract import Action, Launch, Spec
@@ -72,7 +72,7 @@ def _leave_model(spec: Spec, saver: Saver, outcome: Outcome, reporter: Reporter)
     reporter.phase("finish", outcome.step)
     problem = best_model.leave(spec, plugins.find("adapters", spec.config.framework), step)
     if problem:
-        message = f"the best model was not written to {best_model.NAME}/: {problem}"
+        message = f"the best model was not written to {model_card.FOLDER}/: {problem}"
         reporter.note(message, outcome.step, level="warning", model=problem)
 
 

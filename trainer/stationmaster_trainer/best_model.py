@@ -21,8 +21,6 @@ from .manifest import Manifest
 from .model_card import Exported, Origin
 from .rundir import sync_folder
 
-NAME = "model"
-"""Folder beside the checkpoints."""
 PARTIAL = ".model.partial"
 LINKED_BYTES = 2 << 30
 """A larger file is a hard link to the checkpoint's: copying it would keep whoever stops a run waiting."""
@@ -43,13 +41,13 @@ def leave(spec: Spec, adapter: Any, step: int) -> str:
     partial = home / PARTIAL
     try:
         saved = manifest.read(home / manifest.folder_name(step))
-        if not _stale(home / NAME, spec, saved):
+        if not _stale(home / model_card.FOLDER, spec, saved):
             return ""
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
         exported = hook(spec, home / manifest.folder_name(step), partial)
         _finish(partial, spec, saved, exported)
-        _swap(partial, home / NAME)
+        _swap(partial, home / model_card.FOLDER)
     except Exception as error:  # whatever it is: the training is done and its checkpoints stand
         return f"{type(error).__name__}: {error}"
     finally:

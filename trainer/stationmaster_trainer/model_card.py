@@ -19,6 +19,8 @@ from .errors import FormatError
 from .facts import EvaluationFacts
 from .rundir import RunDir
 
+FOLDER = "model"
+"""Folder of the best model, beside the checkpoints."""
 NAME = "README.md"
 ORIGIN = "origin.json"
 SETTINGS = (
@@ -166,7 +168,7 @@ def _about(spec: Spec, origin: Origin) -> str:
 
 def _code(spec: Spec, exported: Exported) -> str:
     """The lines that load it, then those that apply it."""
-    folder, project = Path(spec.checkpoint_dir) / "model", Path(spec.project_dir)
+    folder, project = Path(spec.checkpoint_dir) / FOLDER, Path(spec.project_dir)
     shown = folder.relative_to(project) if folder.is_relative_to(project) else folder
     lines = "\n".join((f"folder = {json.dumps(str(shown))}  # as seen from the project", *exported.loading))
     told = f"## Load it\n\n```python\n{lines}\n```"
