@@ -5,8 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..contract import Record
+
+Mapping = dict[str, str] | None
+"""The person's own columns, role → column."""
 
 
 @dataclass
@@ -23,3 +27,11 @@ class Reading:
     """Lines that could not be read."""
     notes: list[str] = field(default_factory=list)
     """What a person should know about how it was read."""
+    ignored: list[str] = field(default_factory=list)
+    """Columns that nothing was taken from."""
+    path: Path | None = None
+    """The file or folder that was read, when it is not the one that was named."""
+    total_steps: int | None = None
+    """Planned steps, where the log says so."""
+    spec: Path | None = None
+    """The confirmed configuration, for a run of ours."""

@@ -1,0 +1,82 @@
+"""Text files in blocks of whole lines: bounded memory, any encoding that a terminal leaves, no line longer than a
+record."""
+
+from __future__ import annotations
+
+import codecs
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import codec
+from ..errors import FormatError
+
+CHUNK = 1 << 21
+"""Bytes of one block."""
+MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+
+
+def blocks(path: Path) -> Iterator[tuple[list[str], int]]:
+    """(whole lines without their ends, pieces left out because they were too long) until the end of the file.
+
+    A carriage return ends a line as well: a progress bar is a row each time that it is drawn. Raises FormatError for
+    what is no plain file or cannot be read.
+    """
+    plain(path)
+    try:
+        with path.open("rb") as file:
+            encoding = _encoding(file.read(4))
+            file.seek(0)
+            decoder = codecs.getincrementaldecoder(encoding)("replace")
+            rest, dropping = "", False
+            while chunk := file.read(CHUNK):
+                text = rest + decoder.decode(chunk)
+                if "\r" in text:
+                    text = text.replace("\r\n", "\n").replace("\r", "\n")
+                lines = text.split("\n")
+                rest = lines.pop()
+                dropped = dropping and bool(lines)
+                if dropped:
+                    lines, dropping = lines[1:], False
+                if len(rest) > codec.MAX_LINE:
+                    rest, dropping = "", True
+                yield lines, int(dropped)
+            rest += decoder.decode(b"", final=True)
+            if rest or dropping:
+                yield ([] if dropping else [rest]), int(dropping)
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def head(path: Path, most: int = 1 << 18) -> list[str]:
+    """The lines in the first bytes of a file, the last one perhaps cut; empty for what cannot be read or is binary."""
+    try:
+        plain(path)
+        with path.open("rb") as file:
+            data = file.read(most)
+    except (OSError, FormatError):
+        return []
+    encoding = _encoding(data[:4])
+    if encoding == "utf-8" and b"\0" in data:
+        return []
+    return data.decode(encoding, "replace").lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def expected(path: Path) -> float:
+    """About how many lines the file has, from its size and its first lines."""
+    lines = [line for line in head(path, 1 << 16)[:-1] if line]
+    return path.stat().st_size / max(1.0, sum(len(line) + 1 for line in lines) / len(lines)) if lines else 1.0
+
+
+def plain(path: Path) -> None:
+    """Raises FormatError for what is no plain file: reading a FIFO or a device might never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if not stat.S_ISREG(mode):
+        raise FormatError(f"{path} is no plain file.", "Give a log file, or a folder that holds one.")
+
+
+def _encoding(start: bytes) -> str:
+    return next((name for mark, name in MARKS if start.startswith(mark)), "utf-8")

@@ -1,0 +1,127 @@
+"""A log of rows as a reading: names the columns from its first rows, then turns block after block into records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..contract import Record
+from ..errors import FormatError
+from ._cells import Row, losses_come_back, number, shapes
+from ._converter import Cells, Converter
+from ._names import ignored, metric_columns, recognise
+from ._reading import Mapping, Reading
+
+SAMPLE = 400
+"""Rows that are looked at before the columns are named."""
+MOST_RECORDS = 25_000
+"""Rows beyond twice which a log is folded into windows, so that a long one takes seconds."""
+
+
+class Block(Protocol):
+    """Some consecutive rows."""
+
+    @property
+    def size(self) -> int: ...
+    def column(self, name: str) -> Cells: ...
+    def row(self, place: int) -> Row: ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of rows that were parsed one by one."""
+
+    rows: Sequence[Row]
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+    def column(self, name: str) -> Cells:
+        """The cells; None when no row has any (or when the name is a sum of columns)."""
+        cells: list[Any] = [row.get(name) for row in self.rows]
+        return None if cells.count(None) == len(cells) else cells
+
+    def row(self, place: int) -> Row:
+        return self.rows[place]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A block of equally long columns of text."""
+
+    names: Sequence[str]
+    cells: Sequence[Sequence[str]]
+
+    @property
+    def size(self) -> int:
+        return len(self.cells[0]) if self.cells else 0
+
+    def column(self, name: str) -> Cells:
+        return self.cells[self.names.index(name)] if name in self.names else None
+
+    def row(self, place: int) -> Row:
+        return {name: cells[place] or None for name, cells in zip(self.names, self.cells, strict=True)}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a reader knows of its format beforehand."""
+
+    source: str
+    sparse: bool = False
+    """Whether rows of several kinds stand in one table, so that an empty loss in a row of another kind is no NaN."""
+    once: bool = False
+    """Whether the same row may be printed several times (progress bars, several processes)."""
+    rows: float = 0.0
+    """Rows to be expected."""
+
+
+def reading(
+    path: Path, layout: Layout, head: Sequence[Row], blocks: Callable[[Reading], Iterable[Block]], mapping: Mapping
+) -> Reading:
+    """The reading of the table whose first rows are `head` and whose blocks (from the first row on) `blocks` gives.
+
+    Raises FormatError for a table without a loss, ConfigError for a mapping that does not fit.
+    """
+    names = list(dict.fromkeys(name for row in head for name in row))
+    columns = recognise(names, mapping, head)
+    loss = columns.get("loss") or columns.get("eval_loss")
+    if loss is None:
+        shown = ", ".join(map(repr, names[:20])) or "none"
+        raise FormatError(
+            f"{path} has no column that looks like a loss (columns: {shown}).",
+            "Name it: a mapping such as loss=my_column.",
+        )
+    metrics = metric_columns(names, columns)
+    by_epoch = "step" not in columns and "epoch" in columns and _whole(head, columns["epoch"])
+    kinds = shapes(head, loss) if layout.sparse else None
+    every, gaps = _every(layout.rows), losses_come_back(head, loss)
+    converter = Converter(columns, metrics, every, gaps, kinds, by_epoch, layout.once)
+    found = Reading(layout.source, columns, iter(()), ignored=ignored(names, columns, metrics))
+    if "step" not in columns:
+        found.notes.append(f"no column of steps: {'epochs are taken' if by_epoch else 'rows are counted'}")
+    if converter.every > 1:
+        found.notes.append(f"{converter.every} rows are folded into one window, extremes kept")
+    found.records = _records(converter, blocks, found)
+    return found
+
+
+def _records(converter: Converter, blocks: Callable[[Reading], Iterable[Block]], found: Reading) -> Iterator[Record]:
+    for block in blocks(found):
+        yield from converter.columns(block.size, block.column, block.row)
+        found.rows = converter.count
+    yield from converter.finish()
+
+
+def _every(rows: float) -> int:
+    return max(1, math.ceil(rows / MOST_RECORDS)) if rows > 2 * MOST_RECORDS else 1
+
+
+def _whole(head: Sequence[Row], column: str) -> bool:
+    """Whether every epoch of the first rows is a whole number."""
+    found = [value for row in head if (value := number(row.get(column))) is not None and math.isfinite(value)]
+    return bool(found) and all(value == int(value) for value in found)
