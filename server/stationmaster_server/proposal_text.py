@@ -18,7 +18,7 @@ from .words import count, duration, many, short
 
 ALWAYS = ("columns", "loss_tokens")
 """Findings on the data that are told here too: what was taken for what, and how much of it carries loss."""
-SHOWN = ("run_name", "epochs", "seed", "precision", "device")
+SHOWN = ("run_name", "epochs", "seed", "precision", "device", "actions")
 """Keys outside the checklist that are always shown; others when changed, or when they are not the usual value."""
 
 
@@ -70,6 +70,7 @@ def run_keys(shown: Shown) -> tuple[str, ...]:
     also |= {"min_lr_ratio"} if config.min_lr_ratio else set()
     also |= {"sequence_length"} if config.task == "language_modeling" or _reads_text(shown) else set()
     also |= {"extra"} if config.extra else set()
+    also |= {"rollback_rate_factor"} if "rollback" in config.actions.values() else set()
     return tuple(key for key in configfile.RUN if key in SHOWN or key in also)
 
 
@@ -77,9 +78,13 @@ def _reads_text(shown: Shown) -> bool:
     return shown.config.framework == TRANSFORMERS and len(shown.split.sample_shape) == 1
 
 
-def text(shown: Shown, digest: str | None, gates: str) -> str:
-    """The whole answer; it ends with the checklist's question."""
-    lines = [heading(shown), "```yaml", yaml(shown).rstrip(), "```"]
+def text(shown: Shown, digest: str | None, gates: str, before: str | None = None) -> str:
+    """The whole answer; it ends with the checklist's question.
+
+    before: the YAML that the same client has been shown, of which only the lines that differ are told again.
+    """
+    now = yaml(shown)
+    lines = [heading(shown), "```yaml", *(_again(now, before) if before else [now.rstrip()]), "```"]
     held = "Validation" if shown.decided else "Validation (not decided, shown as an 80/20 split)"
     lines.append(f"{held}: {clean(shown.split.method, 200)}. {validate.counts(shown.split)}")
     lines += _findings(shown)
@@ -88,6 +93,14 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
     lines.append(gates)
     lines.append(f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed.")
     return "\n".join([*lines, QUESTION])
+
+
+def _again(now: str, before: str) -> list[str]:
+    """The lines that differ from what was shown, and how many do not."""
+    known, lines = set(before.splitlines()), [line for line in now.splitlines() if line.strip()]
+    different = [line for line in lines if line not in known]
+    rest = f"{len(lines) - len(different)} other lines are as shown before; propose_config without changes shows all"
+    return [*different, f"# {rest}"]
 
 
 def _findings(shown: Shown) -> list[str]:

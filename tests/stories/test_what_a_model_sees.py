@@ -32,3 +32,17 @@ def test_of_runs_and_alerts_the_structured_content_holds_what_names_them() -> No
         "alerts": [{"rule": "loss_spike", "severity": "warning", "first_step": 3, "last_step": 4}],
     }
     assert facts_of(result) == {"alerts": [alert], "loss": 1.0, "run": "net-1"}
+
+
+def test_a_change_is_answered_with_the_lines_that_it_changed(chat: Any) -> None:
+    chat.accepted("choose_logging", backends=["file"])
+    chat.accepted("check_validation", split=0.2)
+    whole = chat.accepted("propose_config").text
+    assert "weight_decay: 0.01" in whole and "as shown before" not in whole
+    changed = chat.accepted("propose_config", changes={"learning_rate": 0.002}).text
+    assert "learning_rate: 0.002  # changed, default 0.001" in changed and "weight_decay" not in changed
+    assert "other lines are as shown before; propose_config without changes shows all" in changed
+    assert changed.endswith("Does this configuration look correct? Any changes?")
+    assert len(changed) < len(whole) / 2
+    again = chat.accepted("propose_config").text
+    assert "learning_rate: 0.002  # changed" in again and "weight_decay: 0.01" in again

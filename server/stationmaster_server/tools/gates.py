@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from mcp_types import CallToolResult, ToolAnnotations
@@ -107,6 +108,8 @@ def _word(now: Any) -> str:
 
 
 def _propose_config(server: Stationmaster, roots: Roots) -> None:
+    shown_before: dict[Path, str] = {}  # of this server, that is of this client: by project
+
     @server.tool(title="Propose the configuration", annotations=_DECIDES, structured_output=False)
     def propose_config(project_dir: str, changes: dict[str, Any] | None = None) -> CallToolResult:
         """Measures the model and returns the whole configuration, each value with reason and source, to be shown to
@@ -120,8 +123,9 @@ def _propose_config(server: Stationmaster, roots: Roots) -> None:
             now, shown = propose(project, plan.load(project), changes or {})
             now = plan.save(project, now)
         digest = now.proposal.digest if now.proposal else None
+        before, shown_before[project] = shown_before.get(project) if changes else None, proposal_text.yaml(shown)
         return answer(
-            proposal_text.text(shown, digest, checklist.line(now)),
+            proposal_text.text(shown, digest, checklist.line(now), before),
             plan=checklist.overview(now),
             digest=digest,
             run=now.run_name,
