@@ -13,6 +13,7 @@ from stationmaster_trainer.adapters._flax_trainee import FlaxTrainee
 from stationmaster_trainer.adapters.flax import measure
 from stationmaster_trainer.facts import ModelFacts
 
+PROJECTS = Path(__file__).parent.parent / "projects"
 NNX = """
 from flax import nnx
 

@@ -122,16 +122,23 @@ class _Trial:
 
     def _look_at_gradients(self, batch: Batch) -> None:
         now = self._trainee.now
-        noisy = jax.jit(_noisy)(now.params, jax.random.key(self._seed))
+        noisy = jax.jit(_noisy)(now.params)
         self._trainee.now = now._replace(params=noisy)
         norms = self._trainee.probe((batch,), 0.0).get("without_gradient", [])
         self.findings += trial.about_gradients(norms)
 
 
-def _noisy(params: Arrays, key: Any) -> Arrays:
-    keys = jax.random.split(key, len(params))
-    pairs = zip(params.items(), keys, strict=True)
-    return {name: value + NOISE * jax.random.normal(key, value.shape, value.dtype) for (name, value), key in pairs}
+def _noisy(params: Arrays) -> Arrays:
+    return {name: value + NOISE * _scattered(value, number) for number, (name, value) in enumerate(params.items())}
+
+
+def _scattered(like: Any, number: int) -> Any:
+    """Values in [-1, 1) by hashing the index (the finisher of MurmurHash3): compiled in a hundredth of the time that
+    random numbers take."""
+    bits = jax.lax.iota(np.uint32, like.size) + np.uint32(number * 0x9E3779B9 & 0xFFFFFFFF)
+    for factor in (0x85EBCA6B, 0xC2B2AE35):
+        bits = (bits ^ (bits >> 16)) * np.uint32(factor)
+    return ((bits >> 8).astype(like.dtype) / (1 << 23) - 1).reshape(like.shape)
 
 
 def _overlooked(device: Any) -> list[Finding]:

@@ -18,7 +18,7 @@ import orbax.checkpoint as ocp
 from .. import codec, randomness
 from ..checkpoint import Snapshot
 from ..errors import CheckpointError
-from ._flax_model import Pure, is_key, nested
+from ._flax_model import Arrays, Pure, is_key, nested
 from ._flax_step import State
 
 MODEL, OPTIMIZER, STATE = "model", "optimizer", "state.json"
@@ -66,19 +66,22 @@ def load(pure: Pure, like: State, folder: Path, device: Any) -> tuple[State, dic
 
     CheckpointError names the first parameter that does not fit.
     """
-    wanted = {**like.params, **like.state}
-    found = _restored(folder / MODEL, nested({name: name for name in wanted}, pure.paths))
-    _compare(folder, wanted, found)
+    params, state = load_model(pure, like, folder, device)
     moments = _named(like.optimizer)
     loaded = _restored(folder / OPTIMIZER, _nested({name: name for name in moments}))
     _compare(folder, moments, loaded, "optimizer/")
-    variables = {name: _placed(found[name], array, device) for name, array in wanted.items()}
     leaves = [_placed(loaded[name], array, device) for name, array in moments.items()]
     optimizer = jax.tree.unflatten(jax.tree.structure(like.optimizer), leaves)
-    state = State(
-        {name: variables[name] for name in like.params}, {name: variables[name] for name in like.state}, optimizer
-    )
-    return state, json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return State(params, state, optimizer), json.loads((folder / STATE).read_text(encoding="utf-8"))
+
+
+def load_model(pure: Pure, like: State, folder: Path, device: Any) -> tuple[Arrays, Arrays]:
+    """Parameters and other state of a verified checkpoint on the device. CheckpointError as in `load`."""
+    wanted = {**like.params, **like.state}
+    found = _restored(folder / MODEL, nested({name: name for name in wanted}, pure.paths))
+    _compare(folder, wanted, found)
+    variables = {name: _placed(found[name], array, device) for name, array in wanted.items()}
+    return {name: variables[name] for name in like.params}, {name: variables[name] for name in like.state}
 
 
 def _save(folder: Path, tree: dict[str, Any]) -> None:

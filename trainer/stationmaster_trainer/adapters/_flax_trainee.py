@@ -138,6 +138,11 @@ class FlaxTrainee:
         self.done = int(found["step"])
         randomness.restore(found["rng"])
 
+    def load(self, folder: Path) -> None:
+        """Takes over the model of a verified checkpoint, without what only a resume needs."""
+        params, state = _flax_state.load_model(self.pure, self.now, folder, self._device)
+        self.now = self.now._replace(params=params, state=state)
+
     def convert(self, inputs: Any, targets: Any, samples: int) -> Batch:
         """Arrays of a data set as a batch; a short one is filled up, so that nothing is compiled for it."""
         weight = self.objective.weight(targets, samples)

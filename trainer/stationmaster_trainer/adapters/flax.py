@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import attempt
+from .. import attempt, testdata, user_model
 from ..contract import Launch, Spec
 from ..dataset import Data
 from ..facts import ModelFacts
+from ..preprocessing import Preprocessing
 from ..reporter import Outcome, Reporter
+from ..testdata import Tested
 from . import _flax_build, _flax_device, _flax_measure
 from ._flax_build import Built
 from ._flax_trainee import FlaxTrainee
@@ -35,6 +37,30 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     trainee.compile(source.data.train)
     described = _flax_device.describe(device)
     return attempt.run(spec, launch, reporter, source.data, trainee, trainee.restore, described)
+
+
+def evaluate(spec: Spec, folder: Path, data: str) -> Tested:
+    """Scores the model of a verified checkpoint on a test set, as a validation does, with the saved preprocessing.
+
+    Raises DataError for a test set that cannot be used or was not held out, CheckpointError for a checkpoint of another
+    model.
+    """
+    config, project = spec.config, Path(spec.project_dir)
+    _flax_device.prepare(config.device, config.num_threads)
+    device = _flax_device.choose(config.device)
+    source = _flax_build.read(config, project)
+    hook = user_model.hook(source.module, "build_data")
+    test = testdata.load(source.data, Preprocessing.load(folder), project, data, hook)
+    overlap, findings = testdata.overlap(source.data, test, data)
+    built = _flax_build.build(config, project, source, device)
+    trainee = FlaxTrainee(
+        built.pure, built.objective, config, device, "fp32", project, val=test.dataset, tally=built.tally
+    )
+    trainee.load(folder)
+    found = trainee.evaluate(lambda: False)
+    assert found is not None  # there is a test set, and nobody stops it
+    said = (*testdata.changed(spec, source.data), *test.findings, *findings)
+    return Tested(found, _flax_device.describe(device), test.dropped, overlap, said)
 
 
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
