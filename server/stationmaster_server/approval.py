@@ -1,42 +1,35 @@
-"""Who may say yes to a start: the project's policy file, the question to the person, and what a yes is recorded as."""
+"""Who may say yes to a start: the question to the person, what a yes is recorded as, and when a person's is needed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from stationmaster_trainer.errors import ConfigError, GateError
+from stationmaster_trainer.errors import GateError
 
-from .plan import ASSISTANT, FOLDER, Approval, Plan, approved
+from . import trust
+from .answer import plain
+from .plan import ASSISTANT, Approval, Plan, Proposal, approved
 
-POLICY = f"{FOLDER}/policy.yaml"
-"""The project's policy file, written by a person: `require_approval: person` demands a person's own yes."""
-MAX_BYTES = 65_536
 WAY_OUT = "A person can approve it in a terminal: stationmaster approve --project {project}"
 
 
 def person_required(project: Path) -> bool:
-    """Whether the policy file demands elicitation or `stationmaster approve`. ConfigError when it is unreadable."""
-    path = project / POLICY
-    try:
-        if not path.is_file():
-            return False
-        text = path.read_bytes()[: MAX_BYTES + 1]
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from None
-    value = _parse(path, text).get("require_approval", "assistant")
-    if value not in ("person", "assistant"):
-        raise ConfigError(f"{path}: require_approval is {value!r}, allowed: person or assistant.")
-    return bool(value == "person")
+    """Whether a policy file demands elicitation or `stationmaster approve`. ConfigError when one is unreadable."""
+    return bool(trust.policy(project).person)
 
 
 def question(plan: Plan) -> str:
     """What a person is asked before the start: the essentials of the proposal."""
     proposal = plan.proposal
     assert proposal is not None  # asked only for a proposal
-    warnings = [f"- {finding.message}" for finding in proposal.findings if finding.severity != "info"]
-    lines = [f"Start training {proposal.config.run_name}?", proposal.summary, *warnings[:5]]
-    return "\n".join([*lines, f"Digest {proposal.digest[:12]}. The configuration was shown by propose_config."])
+    return f"{essentials(proposal)}\nThe configuration was shown by propose_config."
+
+
+def essentials(proposal: Proposal) -> str:
+    """Run, model and data, and the warnings, in a few lines; file and column names in it came from outside."""
+    warnings = [f"- {plain(finding.message, 300)}" for finding in proposal.findings if finding.severity != "info"]
+    lines = [f"Start training {plain(proposal.config.run_name, 100)}?", plain(proposal.summary, 600), *warnings[:5]]
+    return "\n".join([*lines, f"Digest {proposal.digest[:12]}."])
 
 
 def existing(plan: Plan, digest: str, *, person: bool) -> Approval | None:
@@ -51,23 +44,9 @@ def refused(project: Path) -> GateError:
 
 
 def person_needed(project: Path) -> GateError:
-    """The policy demands a person's yes, and this client cannot ask for it."""
+    """The policy demands a person's yes, and there is none for this digest."""
+    name = trust.policy(project).person.removeprefix(f"{project}/")
     return GateError(
-        f"{POLICY} demands that a person approves, and this client cannot ask: nothing was started.",
+        f"{name} demands that a person approves, and this client cannot ask: nothing was started.",
         WAY_OUT.format(project=project),
     )
-
-
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
-    import yaml
-
-    if len(text) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES} bytes.")
-    try:
-        plain = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {str(error)[:200]}", "Correct it or remove it.") from None
-    unknown = sorted(set(plain) - {"require_approval"}, key=str) if isinstance(plain, dict) else ["its content"]
-    if unknown:
-        raise ConfigError(f"{path}: unknown {unknown[0]!r}. Known: require_approval.", "Correct it or remove it.")
-    return plain if isinstance(plain, dict) else {}

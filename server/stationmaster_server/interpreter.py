@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 
 from stationmaster_trainer.errors import ConfigError, PluginError
 
-from . import children
+from . import children, yamlfile
 from .environments import Candidate, broken, candidates, small, usable
 
 SETTINGS = ".stationmaster/settings.yaml"
@@ -188,16 +189,9 @@ def _written(project: Path) -> str | None:
     content = small(project / SETTINGS)
     if not content:
         return None
-    import yaml
-
-    try:
-        settings = yaml.safe_load(content)
-    except (yaml.YAMLError, RecursionError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", 0) + 1
-        raise ConfigError(f"{SETTINGS} is not readable YAML in line {line}.", "Correct it or delete it.") from None
-    value = settings.get("python") if isinstance(settings, dict) else None
+    value = yamlfile.parse(content, SETTINGS).get("python")
     if value is not None and not isinstance(value, str):
-        raise ConfigError(f"{SETTINGS}: python is {value!r}, wanted the path of an interpreter.")
+        raise ConfigError(f"{SETTINGS}: python is {reprlib.repr(value)}, wanted the path of an interpreter.")
     return value
 
 

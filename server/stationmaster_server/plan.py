@@ -23,6 +23,8 @@ from stationmaster_trainer.contract import FORMAT, DataFacts, TrainingConfig
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 
+from . import seal
+
 FOLDER = ".stationmaster"
 MAX_BYTES = 4 << 20
 """Bytes of the largest plan that is read."""
@@ -102,6 +104,8 @@ class Approval:
     digest: str
     by: str
     time: float
+    seal: str = ""
+    """Of a person's own yes: this installation wrote it (`seal.py`); without, it is nobody's."""
 
 
 @dataclass(frozen=True)
@@ -176,13 +180,23 @@ def save(project: Path, plan: Plan) -> Plan:
 
 
 def approved(plan: Plan, digest: str) -> Approval | None:
-    """The newest yes to this digest."""
-    return next((approval for approval in reversed(plan.approvals) if approval.digest == digest), None)
+    """The newest yes to this digest; one that claims to be a person's and was not written here does not count."""
+    return next((found for found in reversed(plan.approvals) if found.digest == digest and _genuine(plan, found)), None)
 
 
 def with_approval(plan: Plan, digest: str, by: str) -> Plan:
-    """The plan with one more yes."""
-    return replace(plan, approvals=(*plan.approvals[-19:], Approval(digest, by, time.time())))
+    """The plan with one more yes. RunError when a person's yes cannot be sealed."""
+    sealed = "" if by == ASSISTANT else seal.sign(*_words(plan, digest, by))
+    return replace(plan, approvals=(*plan.approvals[-19:], Approval(digest, by, time.time(), sealed)))
+
+
+def _genuine(plan: Plan, found: Approval) -> bool:
+    return found.by == ASSISTANT or seal.valid(found.seal, *_words(plan, found.digest, found.by))
+
+
+def _words(plan: Plan, digest: str, by: str) -> tuple[str, ...]:
+    """What is sealed: the yes of one kind, to one digest, in one plan."""
+    return ("approval", plan.id, digest, by)
 
 
 def with_proposal(plan: Plan, proposal: Proposal) -> Plan:

@@ -16,7 +16,7 @@ from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding
 from stationmaster_trainer.rundir import RUNS
 
-from . import backends, checks, configfile, digest, proposal_text
+from . import backends, checks, configfile, digest, proposal_text, trust
 from .checks import Known as Checked
 from .config import consistent, parse, refuse, refused
 from .devices import hardware
@@ -28,7 +28,7 @@ from .proposal_text import Shown
 from .roots import inside
 from .subject import checked_data
 
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainingConfig)} | {"actions": {}}
 _ELSEWHERE = ("logging", "val_data", "val_fraction")
 """Keys that are other gates' decisions; they are taken there, and recorded there."""
 
@@ -75,6 +75,20 @@ def _check_paths(project: Path, given: Mapping[str, Any]) -> None:
     if folder is not None and not _free(project, inside(project, folder, "checkpoint_dir")):
         problems.append(refused("checkpoint_dir", folder, "a new or empty folder inside the project"))
     refuse(problems)
+    _check_trust(project, given)
+
+
+def _check_trust(project: Path, given: Mapping[str, Any]) -> None:
+    """Code that comes with a model runs only where the person's own policy file names that model."""
+    if not (given.get("extra") or {}).get("trust_remote_code"):
+        return
+    model = str(given.get("model_path") or "")
+    if not model or model not in trust.policy(project).remote_code:
+        raise ConfigError(
+            f"extra.trust_remote_code would run code that comes with the model {model!r}, not approved by a person.",
+            f"Read that code; the person allows it by `trust_remote_code: [{model or 'MODEL'}]` in {trust.OWN}, and "
+            "model_path names the model.",
+        )
 
 
 def _free(project: Path, path: Path) -> bool:
@@ -155,6 +169,8 @@ def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
         "logging": "chosen; the local file log is always written",
         "seed": "initialisation, order and split",
         "device": f"{found.model.device} here",
+        "actions": "every rule warns and stops nothing [checklist]; stop or rollback only as confirmed here",
+        "rollback_rate_factor": "halves the rate at each rollback [choice]",
         **({"extra": "what was measured asks for it, see the findings"} if found.model.decided else {}),
     }
 

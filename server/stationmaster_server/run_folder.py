@@ -8,6 +8,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ LEFTOVER_SECONDS = 3600.0
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
-def create_run(spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> RunDir:
+def create_run(
+    spec: Spec, config_yaml: str, checklist: dict[str, Any], seal: Callable[[RunDir, str], None] | None = None
+) -> RunDir:
     """Makes the run folder of a confirmed spec: complete or not at all, readable by its owner only.
 
+    `seal`: puts its seal into the folder before that appears under its name.
     Raises RunError when the name is taken or not fit for a folder.
     """
     run, name = RunDir(Path(spec.run_dir)), spec.config.run_name
@@ -39,6 +43,8 @@ def create_run(spec: Spec, config_yaml: str, checklist: dict[str, Any]) -> RunDi
     draft = RunDir(building / f"{run.name}.{secrets.token_hex(6)}")
     try:
         _fill(draft, spec, config_yaml, checklist)
+        if seal is not None:
+            seal(draft, name)
         os.rename(draft.path, run.path)
     except OSError as error:
         shutil.rmtree(draft.path, ignore_errors=True)

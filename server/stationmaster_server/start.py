@@ -16,7 +16,7 @@ from stationmaster_trainer.contract import FORMAT, Spec
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
-from . import approval, checklist, decisions, digest, runs
+from . import approval, checklist, decisions, digest, runs, seal, unchanged, views
 from .interpreter import find_python
 from .plan import ASSISTANT, ELICITED, Plan, load, locked, save, with_approval
 from .roots import inside
@@ -73,10 +73,19 @@ def start(project: Path, wanted: str, *, elicited: bool) -> Started:
             _require(project, now, wanted)
             now = _approve(project, now, wanted, elicited)
             run = _create(project, now)
+        else:
+            _require_same(project, run)
         if new:
             runs.start_attempt(run, find_python(project).path)
     by = who(run)
     return Started(run, runs.wait(run, WAIT_SECONDS) or runs.view(run), now, new, by)
+
+
+def _require_same(project: Path, run: RunDir) -> None:
+    """A run that was created and never started: made here, and confirmed with the files as they are now."""
+    if not _begun(run):
+        seal.require_sealed(run)
+        unchanged.require(project, run, views.read_spec(run), "started")
 
 
 def _begun(run: RunDir) -> bool:
@@ -125,7 +134,7 @@ def _create(project: Path, now: Plan) -> RunDir:
         checkpoint_dir=str(inside(project, config.checkpoint_dir, "checkpoint_dir")),
         digest=proposal.digest,
     )
-    return runs.create_run(spec, proposal.yaml, record(now))
+    return runs.create_run(spec, proposal.yaml, record(now), seal.seal_run)
 
 
 def record(now: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from mcp_types import ElicitResult
+from pseudo_terminal import Terminal
 
 SHORT = {"total_steps": 60, "num_threads": 1}
 ERAS = ["legacy", "2026-07-28"]
@@ -64,18 +65,13 @@ def approve(project: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def typed(project: Any, answer: str) -> str:
-    """What `stationmaster approve` shows a person in a terminal who answers so."""
-    ours, theirs = os.openpty()
+def typed(project: Any, yes: bool) -> str:
+    """What `stationmaster approve` shows a person at a terminal of their own who types the code, or not."""
     command = [sys.executable, "-m", "stationmaster_server", "approve", "--project", str(project.path)]
-    with subprocess.Popen(
-        command, env={**os.environ, **project.environment}, stdin=theirs, stdout=subprocess.PIPE, text=True
-    ) as process:
-        os.write(ours, f"{answer}\n".encode())
-        shown = process.communicate(timeout=60)[0]
-    os.close(ours)
-    os.close(theirs)
-    return shown
+    screen = Terminal(command, project)
+    code = screen.until(rb"Type (\w{4}) to approve")
+    screen.type(code if yes else "no")
+    return screen.rest()
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +129,9 @@ def test_a_policy_can_demand_a_person_and_the_terminal_is_one(hall: Any, desk: A
 
     unasked = approve(office)
     assert unasked.returncode == 2 and "there is no terminal to ask in" in unasked.stderr
-    assert "Not approved." in typed(office, "n")
+    assert "Not approved." in typed(office, yes=False)
     assert "demands that a person approves" in desk.refused("start_run", digest=digest)
-    shown = typed(office, "y")
+    shown = typed(office, yes=True)
     assert digest in shown and "total_steps: 60" in shown and "Approved: " in shown
 
     started = desk.accepted("start_run", digest=digest)

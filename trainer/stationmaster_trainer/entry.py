@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from .errors import ModelError
+from . import rundir
+from .errors import FormatError, ModelError
+
+MAX_BYTES = 16 << 20
+"""Bytes of the largest Python file that is taken."""
 
 
 def resolve(model_path: str, project_dir: Path) -> Path:
@@ -48,23 +53,37 @@ def local_files(entry: Path, project_dir: Path) -> list[Path]:
 
 def entry_sha256(entry: Path, project_dir: Path) -> str:
     """SHA-256 over the names and contents of `local_files`. Raises ModelError when one cannot be read."""
-    digest = hashlib.sha256()
-    root = project_dir.resolve()
+    return sha256(contents(entry, project_dir), project_dir)
+
+
+def contents(entry: Path, project_dir: Path) -> dict[Path, bytes]:
+    """Absolute path → content of `local_files`, in their order. Raises ModelError when one cannot be read."""
+    found: dict[Path, bytes] = {}
     for path in local_files(entry, project_dir):
         try:
-            content = path.read_bytes()
+            found[path] = rundir.read(path, MAX_BYTES)
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
+        except FormatError as error:
+            raise ModelError(f"{error.message}.", "It is no Python file that can be read.") from None
+    return found
+
+
+def sha256(contents: Mapping[Path, bytes], project_dir: Path) -> str:
+    """SHA-256 over names, relative to the project, and contents."""
+    digest = hashlib.sha256()
+    root = project_dir.resolve()
+    for path, content in contents.items():
         name = path.relative_to(root) if path.is_relative_to(root) else path
-        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(f"{name}\0{len(content)}\0".encode("utf-8", "surrogateescape"))
         digest.update(content)
     return digest.hexdigest()
 
 
 def _imports(path: Path, roots: tuple[Path, ...]) -> set[Path]:
     try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(rundir.read(path, MAX_BYTES))
+    except (OSError, FormatError, SyntaxError, ValueError, RecursionError, MemoryError):
         return set()
     found: set[Path] = set()
     for node in ast.walk(tree):

@@ -93,6 +93,11 @@ class RunDir:
         return self.path / "checklist.json"
 
     @property
+    def seal(self) -> Path:
+        """The server's word that it made this folder: hashes of what runs in it, under a key of the person's."""
+        return self.path / "seal.json"
+
+    @property
     def status(self) -> Path:
         return self.path / "status.json"
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import confirmed
 from .errors import ModelError, StationmasterError
 
 ALIASES: dict[str, str] = {
@@ -47,7 +48,7 @@ def load(path: Path, project_dir: Path) -> ModuleType:
         if package_root is not None:
             _extend_path(package_root)
             return importlib.import_module(name)
-        module_spec = importlib.util.spec_from_file_location(name, path)
+        module_spec = importlib.util.spec_from_file_location(name, path, loader=confirmed.loader(name, path))
         if module_spec is None or module_spec.loader is None:
             raise ModelError(f"{path} cannot be imported as Python.")
         module = importlib.util.module_from_spec(module_spec)

@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from . import codec, failure, plugins, rundir
+from . import codec, confirmed, failure, plugins, rundir
 from .contract import Finished, Launch, Spec
 from .ending import EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
@@ -46,6 +46,7 @@ def main(attempt_path: str) -> int:
 def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
     try:
         reporter.phase("import")
+        confirmed.hold(spec)
         adapter = plugins.find("adapters", spec.config.framework)
         outcome: Outcome = adapter.train(spec, launch, reporter)
     except SystemExit:

@@ -1,0 +1,70 @@
+"""The policy files: what a person demands of every start on this machine, and of the starts in one project.
+
+`~/.config/stationmaster/policy.yaml` speaks for the person, `<project>/.stationmaster/policy.yaml` for the project; of
+two demands the stricter counts, and only the person's own file can allow something. A file that cannot be read refuses
+every start. Not covered: whoever can write files as this person can write these.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from stationmaster_trainer.errors import ConfigError
+
+from . import yamlfile
+from .plan import FOLDER
+
+NAME = "policy.yaml"
+OWN = f"~/.config/stationmaster/{NAME}"
+PROJECT = f"{FOLDER}/{NAME}"
+_LEVELS = ("person", "assistant")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What holds for one project."""
+
+    person: str = ""
+    """File that demands a person's own yes; empty: one declared by the assistant is enough."""
+    remote_code: tuple[str, ...] = ()
+    """Models whose own code may run (`trust_remote_code`), as the person listed them."""
+
+
+def policy(project: Path) -> Policy:
+    """The demands of all policy files together. ConfigError names the file that cannot be used."""
+    person, allowed = "", tuple[str, ...]()
+    for path in own_files():
+        demanded, models = _read(path, may_allow=True)
+        person, allowed = person or demanded, (*allowed, *models)
+    return Policy(person or _read(project / PROJECT, may_allow=False)[0], allowed)
+
+
+def own_files() -> list[Path]:
+    """Where the person's file may stand. Both are read: a client may not pass XDG_CONFIG_HOME on to the server."""
+    folders = [Path.home() / ".config"]
+    if named := os.environ.get("XDG_CONFIG_HOME"):
+        folders.append(Path(named))
+    return [folder / "stationmaster" / NAME for folder in dict.fromkeys(folders)]
+
+
+def _read(path: Path, *, may_allow: bool) -> tuple[str, tuple[str, ...]]:
+    """The file's name when it demands a person, and the models that it allows."""
+    if not os.path.lexists(path):
+        return "", ()
+    try:
+        values = yamlfile.read(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path} cannot be read: it is a link to nothing.", yamlfile.WAY_OUT) from None
+    known = ("require_approval", "trust_remote_code") if may_allow else ("require_approval",)
+    if unknown := sorted(set(values) - set(known)):
+        raise ConfigError(f"{path}: unknown {unknown[0][:80]!r}. Known: {', '.join(known)}.", yamlfile.WAY_OUT)
+    level = values.get("require_approval", "assistant")
+    if level not in _LEVELS:
+        raise ConfigError(f"{path}: require_approval is {reprlib.repr(level)}, allowed: person or assistant.")
+    models = values.get("trust_remote_code") or []
+    if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
+        raise ConfigError(f"{path}: trust_remote_code is {reprlib.repr(models)}, wanted a list of models.")
+    return str(path) if level == "person" else "", tuple(models)
