@@ -17,7 +17,7 @@ from stationmaster_trainer.contract import Note
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.facts import EvaluationFacts
 
-from . import decisions, progress, report, testreport
+from . import decisions, deeds, progress, report, testreport
 from .answer import clean, plain
 from .charts import plot
 from .dossier import Dossier, gather
@@ -63,6 +63,7 @@ def markdown(dossier: Dossier) -> str:
         _decided(dossier),
         _configuration(dossier),
         _alerts(dossier),
+        section("Actions", bullets(report.actions(dossier))),
         _validations(dossier),
         section("Test sets", bullets(line for facts in testreport.evaluations(dossier.run) for line in _test(facts))),
         _checkpoints(dossier),
@@ -175,12 +176,24 @@ def _alerts(dossier: Dossier) -> str:
             one.alert.message,
             one.alert.advice,
             "open" if one.alert.open else "over",
+            deeds.rows(one.alert, MAX_ROWS),
         )
         for one in dossier.episodes[:MAX_ROWS]
     ]
-    body = table(("severity", "rule", "steps", "what was seen", "advice", "at the end"), rows)
+    body = table(("severity", "rule", "steps", "what was seen", "advice", "at the end", "samples"), rows)
     left = len(dossier.episodes) - len(rows)
-    return section("Alerts", (body or "None.") + (f"\n\nand {left} more in `alerts.jsonl`." if left > 0 else ""))
+    parts = [body or "None.", f"and {left} more in `alerts.jsonl`." if left > 0 else "", _samples(dossier)]
+    return section("Alerts", "\n\n".join(part for part in parts if part))
+
+
+def _samples(dossier: Dossier) -> str:
+    """Where all samples of a batch are found that an alert names some of."""
+    if dossier.spec is None:
+        return ""
+    told = [deeds.whole_batch(one.alert, dossier.spec, dossier.status) for one in dossier.episodes[:MAX_ROWS]]
+    named = [f"- {line}" for line in dict.fromkeys(told) if line]
+    head = "Rows are counted from 1 in their file. The rest, as indices from 0 of the training samples:"
+    return "\n".join([head, "", *named]) if named else ""
 
 
 def _validations(dossier: Dossier) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from stationmaster_trainer.contract import Alert, Status
 from stationmaster_trainer.states import CAUSES, DERIVED, FINAL
 
+from . import deeds
 from .answer import fence, plain
 from .charts import sparkline
 from .cursor import Cursor, mark
@@ -48,6 +49,7 @@ def text(
         lines += _numbers(status)
     lines += _news(status, since)
     lines += _alerts(status, since, closed)
+    lines += [f"Action: {line}" for line in deeds.lines(deeds.new(status, since))]
     lines += _loggers(status)
     lines += [f"Damaged: {plain(problem, 160)}" for problem in view.problems[:2]]
     lines += [] if for_person and not view.over else [_next(view)]
@@ -73,6 +75,7 @@ def facts(view: RunView, since: Cursor | None = None, closed: Sequence[Alert] = 
         "eval": newest and {"step": newest.step, "loss": _five(newest.loss), "metrics": _rounded(newest.metrics)},
         "best": best and {"step": best.step, "value": _five(best.value), "metric": best.metric, "path": best.path},
         "checkpoint": saved and {"step": saved.step, "path": plain(saved.path, 200)},
+        "actions": [deeds.facts(action) for action in status.actions],
         "alerts": [_brief(alert, since) for alert in (*status.alerts_open, *closed)[:LISTED_ALERTS]],
         "cursor": str(Cursor.of(status)),
         "next_poll_seconds": next_poll(view),
@@ -214,7 +217,8 @@ def _unseen(status: Status, since: Cursor | None) -> list[Alert]:
 
 def _alert(alert: Alert) -> str:
     seen, advice = plain(alert.message, 150), plain(alert.advice, 110)
-    return f"{alert.severity.upper()} {plain(alert.rule, 40)}, step {span(alert)}: {seen} {advice}".rstrip()
+    batch = f" ({rows})" if (rows := deeds.rows(alert)) else ""
+    return f"{alert.severity.upper()} {plain(alert.rule, 40)}, step {span(alert)}: {seen}{batch} {advice}".rstrip()
 
 
 def span(alert: Alert) -> str:
@@ -267,6 +271,7 @@ def _brief(alert: Alert, since: Cursor | None) -> dict[str, Any]:
         "first_step": alert.first_step,
         "last_step": alert.last_step,
         "message": plain(alert.message, 150),
+        "samples": list(alert.samples),
         "open": alert.open,
         "new": since is None or mark(alert) not in since.open,
     }

@@ -13,7 +13,7 @@ from stationmaster_trainer.contract import Alert
 from stationmaster_trainer.states import DERIVED, FINAL
 from stationmaster_trainer.verdict import Verdict
 
-from . import decisions, progress, testreport
+from . import decisions, deeds, progress, testreport
 from .answer import plain
 from .dossier import Dossier
 from .words import count, hours_minutes, loss, many, number
@@ -35,7 +35,7 @@ def summary(dossier: Dossier, where: str) -> str:
         *metrics(dossier),
         *testreport.lines(dossier.run),
     ]
-    parts += [*decided(dossier), *notes(dossier, 2), *alerts(dossier)]
+    parts += [*decided(dossier), *notes(dossier, 2), *alerts(dossier), *actions(dossier)]
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
     return "\n".join([*parts, *progress.foreign(dossier.status)])
 
@@ -60,6 +60,10 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "best_checkpoint": f"checkpoint-{best}" if best is not None else None,
         "model_dir": dossier.relative(folder) if (folder := dossier.best_model()[0]) is not None else None,
         "logs": dossier.logs(),
+        "actions": [
+            {"action": one.action, "rule": one.rule, "step": one.step, "first_step": one.first_step}
+            for one in dossier.status.actions
+        ],
         "alerts": [
             {"rule": one.rule, "severity": one.severity, "first_step": one.first_step, "last_step": one.last_step}
             for one in dossier.standing_alerts()[:20]
@@ -190,7 +194,15 @@ def alerts(dossier: Dossier) -> list[str]:
 
 def _alert(alert: Alert) -> str:
     still = ", open at the end" if alert.open else ""
-    return f"{alert.severity} {plain(alert.rule, 40)} at step {progress.span(alert)}{still}"
+    batch = f", {rows}" if (rows := deeds.rows(alert)) else ""
+    return f"{alert.severity} {plain(alert.rule, 40)} at step {progress.span(alert)}{still}{batch}"
+
+
+def actions(dossier: Dossier) -> list[str]:
+    """What rules did, as far as the confirmed plan allowed it."""
+    told = [f"Action: {line}" for line in deeds.lines(dossier.status.actions)]
+    allowed = deeds.plan(dossier.spec) if dossier.spec is not None else ""
+    return told or ([f"Actions: none was needed; the plan allows {allowed}"] if allowed else [])
 
 
 def unchecked(dossier: Dossier) -> list[str]:

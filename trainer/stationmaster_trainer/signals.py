@@ -105,7 +105,7 @@ class Signals:
         if ending.cause == "rollback":
             message = f"rule {self.asked.rule} asked for a rollback at step {step}, and no older checkpoint verifies"
             return Ending("stopped", "rule", f"{message}: {self.asked.message}.", "Plan a new run, or resume this one.")
-        message = f"stopped by rule {self.asked.rule} at step {step}: {self.asked.message}."
+        message = f"Stopped by rule {self.asked.rule} at step {step}: {self.asked.message}."
         return dataclasses.replace(ending, message=message, way_out="Look at what it saw, then resume or plan anew.")
 
 

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: the same figures as `metrics.csv`, one strict JSON object for each row."""
+"""`metrics.jsonl`: the same figures as `metrics.csv`, one strict JSON object for each row; and what rules did."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .. import codec
-from ..contract import Record, Spec
+from ..contract import Action, Record, Spec
 from ..rundir import RunDir
 from ._logger import row
 from ._textfile import TextFile
@@ -21,7 +21,7 @@ class JsonLogger:
         self._file = TextFile(run.metrics_jsonl, int(mark.get("size", 0)))
 
     def write(self, record: Record) -> None:
-        values = row(record)
+        values = _action(record) if isinstance(record, Action) else row(record)
         if values:
             self._file.append(codec.dumps(values).encode() + b"\n")
 
@@ -37,6 +37,15 @@ class JsonLogger:
 
 def open(run: RunDir, spec: Spec, mark: dict[str, Any]) -> JsonLogger:
     return JsonLogger(run, mark)
+
+
+def _action(record: Action) -> dict[str, Any]:
+    """A row of its own: it has no figures of the training, and its step is the one that the run then stands at."""
+    names: tuple[str, ...] = ("action", "rule", "message", "first_step", "last_step")
+    if record.action == "rollback":
+        names += ("checkpoint", "skipped_first", "skipped_last", "rate_factor")
+    plain = {name: getattr(record, name) for name in names}
+    return {"step": record.step, "time": round(record.time, 3), **plain}
 
 
 def _until(old: Iterable[bytes], step: int) -> Iterator[bytes]:
