@@ -38,6 +38,7 @@ _VOLATILE = (
     "use_cache",
     "architectures",
     "_attn_implementation",
+    "problem_type",  # the library fills it in at the first forward pass with labels
 )
 
 
