@@ -12,7 +12,7 @@ from training_project import KILLED
 
 from stationmaster_trainer import manifest, stream
 from stationmaster_trainer.contract import Checkpoint, Eval, Finished, Note, Train
-from stationmaster_trainer.errors import CheckpointError
+from stationmaster_trainer.errors import CheckpointError, DataError
 
 KILL_IN_SAVE = """
 import os, signal
@@ -172,9 +172,15 @@ def test_a_checkpoint_is_scored_on_a_held_out_file(talk: HfProject) -> None:
         (talk.path / f"{name}.jsonl").write_text("".join(part))
     talk.train_here(train_data="train.jsonl", val_data="val.jsonl", total_steps=3)
     (record,) = talk.records(Eval)
-    spec = talk.spec()
-    again = transformers.evaluate(spec, talk.checkpoints / "checkpoint-3", "val.jsonl")
-    assert (again.loss, again.samples) == (pytest.approx(record.loss, abs=1e-6), 15)
-    held_out = transformers.evaluate(spec, talk.checkpoints / "checkpoint-3", "test.jsonl")
-    assert held_out.loss != again.loss
-    assert held_out.loss_sem is not None
+    folder = talk.checkpoints / "checkpoint-3"
+    spec = talk.spec(val_data="none")  # as if it had never been seen
+    again = transformers.evaluate(spec, folder, "val.jsonl")
+    assert (again.evaluation.loss, again.evaluation.samples) == (pytest.approx(record.loss, abs=1e-6), 15)
+    assert again.overlap == {"training": 0}
+    spec = talk.spec(val_data="val.jsonl")
+    held_out = transformers.evaluate(spec, folder, "test.jsonl")
+    assert held_out.evaluation.loss != again.evaluation.loss
+    assert held_out.evaluation.loss_sem is not None
+    assert held_out.overlap == {"training": 0, "validation": 0}
+    with pytest.raises(DataError, match=r"val.jsonl was not held out: 15 of 15 test samples .* the validation part"):
+        transformers.evaluate(spec, folder, "val.jsonl")

@@ -12,15 +12,19 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from . import codec, manifest, measure, plugins, process, rundir
+from . import codec, manifest, measure, model_card, plugins, process, rundir
 from .contract import Spec
 from .errors import PluginError
-from .facts import EvaluationFacts, EvaluationRequest, Interval
+from .facts import EvaluationFacts, EvaluationRequest, Finding, Interval
 from .loop import Evaluation
 from .rundir import RunDir
 
 Z = 1.959964
 """Standard normal quantile of 97.5 %."""
+BOUNDS = {"mae": (0.0, math.inf), "rmse": (0.0, math.inf), "macro_f1": (0.0, 1.0), "r2": (-math.inf, 1.0)}
+"""Values that a metric can take."""
+DELTA = ("rmse", "macro_f1", "r2")
+"""Metrics that are no means: their standard errors follow by the delta method, see `scores.py`."""
 LOCK = ".lock"
 """File in `evaluations/` that is held while a model is scored."""
 
@@ -38,7 +42,9 @@ def intervals(found: Evaluation) -> dict[str, Interval]:
         low, high = wilson(found.metrics["accuracy"], found.answers)
         made["accuracy"] = Interval(low, high, f"Wilson score interval, {found.answers:,} answers")
     for name, error in found.metric_sems.items():
-        made[name] = _normal(found.metrics[name], error, n)
+        plain, (least, most) = _normal(found.metrics[name], error, n), BOUNDS.get(name, (-math.inf, math.inf))
+        how = ", by the delta method" if name in DELTA else ""
+        made[name] = Interval(max(least, plain.low), min(most, plain.high), plain.method + how)
     return made
 
 
@@ -63,7 +69,7 @@ def main(request_path: str) -> int:
         return 3
     request = codec.loads(EvaluationRequest, rundir.read(path), path.name)
     started = time.monotonic()
-    found = replace(answer(request), time=time.time(), seconds=time.monotonic() - started)
+    found = _carded(replace(answer(request), time=time.time(), seconds=time.monotonic() - started))
     rundir.create(path.parent / f"{request.number:03d}.json", codec.dumps(found, indent=1).encode("utf-8", "replace"))
     return 0
 
@@ -85,6 +91,16 @@ def answer(request: EvaluationRequest) -> EvaluationFacts:
             request, 0.0, 0.0, error=said.error, message=said.message, way_out=said.way_out, where=said.where,
             traceback=said.traceback,
         )  # fmt: skip
+
+
+def _carded(found: EvaluationFacts) -> EvaluationFacts:
+    """Puts the figures into the card of the best model; tells when that is not possible."""
+    run = RunDir(Path(found.request.run_dir))
+    spec = codec.loads(Spec, rundir.read(run.spec), "spec.json")
+    problem = "" if found.error else model_card.refresh(spec, found)
+    if not problem:
+        return found
+    return replace(found, findings=(*found.findings, Finding("card", "info", problem)))
 
 
 def _facts(request: EvaluationRequest, found: object) -> EvaluationFacts:

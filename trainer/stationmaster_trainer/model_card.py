@@ -75,24 +75,26 @@ def read_origin(folder: Path) -> Origin | None:
         return None
 
 
-def write(folder: Path, spec: Spec, origin: Origin) -> None:
-    """Writes card and origin, each replaced as a whole."""
-    text = render(spec, origin, _tests(RunDir(Path(spec.run_dir)), origin.step)).encode("utf-8", "replace")
+def write(folder: Path, spec: Spec, origin: Origin, newest: EvaluationFacts | None = None) -> None:
+    """Writes card and origin, each as a whole; `newest` is an evaluation that the run folder lacks yet."""
+    tests = _tests(RunDir(Path(spec.run_dir)), origin.step) + ([newest] if newest is not None else [])
+    text = render(spec, origin, tests).encode("utf-8", "replace")
     rundir.replace(folder / NAME, text, 0o644)
     known = {**codec.to_plain(origin), "card_sha256": hashlib.sha256(text).hexdigest()}
     rundir.replace(folder / ORIGIN, codec.dumps(known, indent=1).encode("utf-8", "replace"), 0o644)
 
 
-def refresh(folder: Path, spec: Spec) -> str:
-    """Writes the card anew, with the test results so far. Returns why not, empty when it was done or there is none."""
+def refresh(spec: Spec, found: EvaluationFacts) -> str:
+    """Writes the card anew, with the test results so far and this one. Returns why not; empty when there is no card."""
+    folder = Path(spec.checkpoint_dir) / FOLDER
     origin = read_origin(folder)
-    if origin is None or origin.digest != spec.digest:
+    if origin is None or (origin.run, origin.step) != (spec.config.run_name, found.request.step):
         return ""
     try:
         present = hashlib.sha256(rundir.read(folder / NAME)).hexdigest()
         if present != origin.card_sha256:
             return f"{folder / NAME} was edited: the test results were not added to it."
-        write(folder, spec, origin)
+        write(folder, spec, origin, found)
     except (OSError, FormatError) as error:
         return f"{folder / NAME} could not be written: {error}"
     return ""

@@ -43,16 +43,29 @@ def evaluation(
 def classification(confusion: np.ndarray) -> dict[str, float]:
     """Accuracy, and macro-F1 (mean of each class's 2·TP / (2·TP + FP + FN)) when the classes are imbalanced.
 
-    confusion: counts (k, k), true class by predicted class.
+    confusion: counts (k, k), true class by predicted class. Macro-F1 comes with its standard error by the delta method
+    (Takahashi et al. 2022, "Confidence interval for micro-averaged F1 and macro-averaged F1 scores").
     """
     counts = confusion.astype(np.float64)
     hits, truth, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
     found = {"accuracy": float(hits.sum() / counts.sum())}
     present = truth > 0
     if truth.max() >= IMBALANCE * truth[present].min():
-        f1 = 2 * hits / np.maximum(truth + predicted, 1)
+        both = np.maximum(truth + predicted, 1)
+        f1 = 2 * hits / both
         found["macro_f1"] = float(f1[present].mean())
+        found[ERROR_OF + "macro_f1"] = _error_of_f1(counts, both, f1, present)
     return found
+
+
+def _error_of_f1(counts: np.ndarray, both: np.ndarray, f1: np.ndarray, present: np.ndarray) -> float:
+    """√(n/(n−1) · Σ counts · g²), where a sample of true class i, predicted as j, moves macro-F1 by
+
+    g = (2·[i = j]/D_i − F1_i/D_i − F1_j/D_j) / K, for D = true + predicted counts of a class and K classes present.
+    """
+    n, each = counts.sum(), np.where(present, f1 / both, 0.0)
+    moved = np.diag(np.where(present, 2 / both, 0.0)) - each[:, None] - each[None, :]
+    return float(np.sqrt((counts * moved**2).sum() * n / max(1.0, n - 1)) / present.sum())
 
 
 def regression(
@@ -61,7 +74,8 @@ def regression(
     """MAE, RMSE and R² of all target columns; `unscale` brings both into the target's own units.
 
     With standard errors over samples: MAE's is that of a mean; RMSE's follows from the mean squared error's by the
-    delta method, se(√m) = se(m) / (2·√m).
+    delta method, se(√m) = se(m) / (2·√m); R² = 1 − r for a ratio r of two sums, whose error is √(Σ(e² − r·d²)² · n /
+    (n − 1)) / Σd² (Cochran 1977, eq. 6.13), for errors e and deviations d of the targets.
     """
     if predictions.size != targets.size:
         return {}
@@ -72,9 +86,14 @@ def regression(
     if len(error) > 1 and found["rmse"] > 0:
         found[ERROR_OF + "mae"] = _error_of_mean(np.abs(error))
         found[ERROR_OF + "rmse"] = _error_of_mean(error * error) / (2 * found["rmse"])
-    spread = ((truth - truth.mean(0)) ** 2).sum(0)
+    away = (truth - truth.mean(0)) ** 2
+    spread = away.sum(0)
     if np.all(spread > 0):
-        found["r2"] = float(np.mean(1.0 - (error * error).sum(0) / spread))
+        ratio = (error * error).sum(0) / spread
+        found["r2"] = float(np.mean(1.0 - ratio))
+        if (n := len(error)) > 1:
+            each = ((error * error - ratio * away) / spread).reshape(n, -1).mean(1)
+            found[ERROR_OF + "r2"] = float(np.sqrt((each * each).sum() * n / (n - 1)))
     return found
 
 

@@ -96,15 +96,22 @@ def overlap(data: Data, test: TestData, name: str) -> tuple[dict[str, int], tupl
     return counts, tuple(found)
 
 
-def changed(spec: Spec, data: Data) -> tuple[Finding, ...]:
-    """What is no longer as it was when the run was confirmed, and what that means for an evaluation."""
+def changed(spec: Spec, data: Data, model_sha256: str | None = None) -> tuple[Finding, ...]:
+    """What is no longer as it was when the run was confirmed, and what that means for an evaluation.
+
+    `model_sha256`: of the model as it is now; None: of the model file that the configuration names.
+    """
     found = []
     if spec.facts.fingerprint and data.fingerprint != spec.facts.fingerprint:
         message = "training or validation data changed since the run: the overlap is with what they are now."
         found.append(Finding("data_changed", "warning", message))
-    path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
-    if spec.facts.entry_sha256 and entry.entry_sha256(path, Path(spec.project_dir)) != spec.facts.entry_sha256:
+    if model_sha256 is None:
+        path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
+        model_sha256 = entry.entry_sha256(path, Path(spec.project_dir))
         message = f"{path.name} or a file it imports changed since the run: its present code was scored."
+    else:
+        message = f"{spec.config.model_path} changed since the run: the checkpoint's own weights were scored."
+    if spec.facts.entry_sha256 and model_sha256 != spec.facts.entry_sha256:
         found.append(Finding("model_changed", "warning", message))
     return tuple(found)
 

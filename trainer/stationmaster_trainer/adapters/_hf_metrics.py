@@ -57,4 +57,7 @@ class TokenTally:
     def _metrics(self, loss: float) -> dict[str, float]:
         if self._kind == CAUSAL:
             return {"perplexity": scores.perplexity(loss)}
-        return {} if self._confusion is None else scores.classification(self._confusion.cpu().numpy())
+        if self._confusion is None:
+            return {}
+        found = scores.classification(self._confusion.cpu().numpy())
+        return {name: value for name, value in found.items() if not name.startswith(scores.ERROR_OF)}

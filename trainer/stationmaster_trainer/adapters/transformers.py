@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from .. import attempt, findings, manifest, pretrained
+from .. import attempt, findings, manifest, pretrained, testdata
 from ..contract import Launch, Spec, TrainingConfig
 from ..facts import ModelFacts, SplitFacts
-from ..loop import Evaluation
 from ..model_card import Exported
 from ..reporter import Outcome, Reporter
+from ..testdata import Tested
 from . import _hf_arguments, _hf_card, _hf_data, _hf_findings, _hf_lora, _hf_model, _hf_source, _torch_device
 from ._hf_columns import CAUSAL, TOKEN
 from ._hf_data import Material
@@ -64,21 +64,28 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     )
 
 
-def evaluate(spec: Spec, folder: Path, data: str) -> Evaluation:
+def evaluate(spec: Spec, folder: Path, data: str) -> Tested:
     """Scores the model of a checkpoint on another file or folder of the project, as a validation does.
 
-    Raises CheckpointError for a checkpoint that does not verify, DataError for data that do not fit the training's.
+    Raises CheckpointError for a checkpoint that does not verify, DataError for data that do not fit the training's or
+    were not held out.
     """
     config, project = replace(spec.config, val_data=data), Path(spec.project_dir)
     device = _begin(config)
     manifest.verify(folder)
+    trained = _read(spec.config, project)[1].data
     source, material = _read(config, project)
+    part = material.parts[1]
+    assert part is not None and material.data.val is not None  # `data` names them
+    test = testdata.TestData(material.data.val, part.told.silent + part.told.dropped)
+    overlap, found_before = testdata.overlap(trained, test, data)
     built = _build(config, source, material, "fp32", device)
     built.form.read(folder)
     built.model.to(device)
     found = trainee_of(config, project, device, material, built, objective_of(built, material)).evaluate(lambda: False)
-    assert found is not None  # there is validation data, and nobody stops it
-    return found
+    assert found is not None  # there is a test set, and nobody stops it
+    said = (*testdata.changed(spec, trained, pretrained.sha256(source.named)), *found_before)
+    return Tested(found, _torch_device.describe(device), test.dropped, overlap, said)
 
 
 def export(spec: Spec, folder: Path, target: Path) -> Exported:
