@@ -102,6 +102,10 @@ class Signals:
             self.asked = None
             return ending
         self.asked = dataclasses.replace(self.asked, action="stop", step=step)
+        if ending.cause == "rollback" and control.named(self._attempt, "stop"):
+            message = f"stopped on request, while rule {self.asked.rule} asked for a rollback: {self.asked.message}."
+            self.asked = None
+            return Ending("stopped", "user", message, "resume_run goes back first, as the plan has it.")
         if ending.cause == "rollback":
             message = f"rule {self.asked.rule} asked for a rollback at step {step}, and no older checkpoint verifies"
             return Ending("stopped", "rule", f"{message}: {self.asked.message}.", "Plan a new run, or resume this one.")
