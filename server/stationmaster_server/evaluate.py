@@ -6,8 +6,10 @@ answer. Not covered: test sets that a person looked at by other means.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from stationmaster_trainer.facts import EvaluationFacts, EvaluationRequest
 from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.rundir import RunDir
 
-from . import testreport
+from . import plan, testreport
 from .detach import spawn
 from .dossier import gather
 from .interpreter import find_python
@@ -30,7 +32,11 @@ from .views import read_spec
 
 SCRIPT = Path(stationmaster_trainer.__file__).parent / "scripts" / "stationmaster_evaluate.py"
 BUILD_DATA = "build_data"
+LOCK = ".lock"
+"""File in `evaluations/` that the scoring process holds."""
 LOOK_SECONDS = 0.1
+ORDER_SECONDS = 60.0
+"""How long an order waits for another one, which hashes nothing: milliseconds, but for a slow disk."""
 BEGIN_SECONDS = 20.0
 """How long a scoring process may take to take its lock; after that it counts as dead."""
 
@@ -59,17 +65,36 @@ def evaluate(project: Path, name: str | None, test_data: str, wait_seconds: floa
         raise RunError(f"run {run.name} is {found.state}.", "Its best model is known when it has ended.")
     spec = read_spec(run)
     content = _content(project, spec, test_data)
-    if (going := _going(run)) is not None:
-        if going.test_data != test_data:
-            raise RunError(f"run {run.name} is being scored on {going.test_data}.", "Ask again when that is done.")
-        return _wait(run, going, wait_seconds, new=True)
-    step, checkpoint = _best(project, run)
-    for facts in testreport.evaluations(run):
-        if content and facts.request.fingerprint == content and facts.request.step == step:
-            return Scored(run, facts.request, facts, new=False)
-    request = _order(run, step, checkpoint, test_data, content, _looks(project, content))
-    _start(project, run, request)
+    with _alone(project):
+        if (going := _going(run)) is not None:
+            if going.test_data != test_data:
+                raise RunError(f"run {run.name} is being scored on {going.test_data}.", "Ask again when that is done.")
+            request = going
+        else:
+            step, checkpoint = _best(project, run)
+            for facts in testreport.evaluations(run):
+                if content and facts.request.fingerprint == content and facts.request.step == step:
+                    return Scored(run, facts.request, facts, new=False)
+            request = _order(run, step, checkpoint, test_data, content, _looks(project, content))
+            _start(project, run, request)
     return _wait(run, request, wait_seconds, new=True)
+
+
+@contextmanager
+def _alone(project: Path) -> Iterator[None]:
+    """One order at a time in a project, so that two that come together count each other's look."""
+    folder = project / plan.FOLDER
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        lock = process.take_lock(folder / "evaluate.lock", ORDER_SECONDS)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}.", "Check space and rights.") from None
+    if lock is None:
+        raise RunError("another evaluation of this project is being ordered.", "Try again.")
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def _content(project: Path, spec: Spec, test_data: str) -> str:
@@ -103,15 +128,22 @@ def _best(project: Path, run: RunDir) -> tuple[int, Path]:
 
 
 def _looks(project: Path, content: str) -> tuple[str, ...]:
-    """Evaluations of the whole project that scored a model on this content before."""
+    """Evaluations of the whole project that scored a model on this content before, or are about to."""
     if not content:
         return ()
-    return tuple(
-        f"{seen.name}/{facts.request.number}"
-        for seen in reversed(list_runs(project))
-        for facts in testreport.evaluations(seen.run)
-        if facts.request.fingerprint == content
-    )
+    found = []
+    for seen in reversed(list_runs(project)):
+        for _, path in sorted(_requests(seen.run)):
+            request = _read(path)
+            if request is not None and request.fingerprint == content and _counts(seen.run, request):
+                found.append(f"{seen.name}/{request.number}")
+    return tuple(found)
+
+
+def _counts(run: RunDir, request: EvaluationRequest) -> bool:
+    """Whether somebody has seen its figures, or will."""
+    facts = testreport.read(run, request.number)
+    return not facts.error if facts is not None else _alive(run, request)
 
 
 def _order(
@@ -148,9 +180,11 @@ def _start(project: Path, run: RunDir, request: EvaluationRequest) -> None:
 
 def _wait(run: RunDir, request: EvaluationRequest, seconds: float, new: bool) -> Scored:
     """The answer, or none when the time is up. Raises the error of the scoring, RunError when it died."""
-    deadline = time.monotonic() + seconds
+    deadline, seen = time.monotonic() + seconds, False
     while True:
-        alive = _alive(run, request)  # before the answer: what a dead process wrote is complete by then
+        working = process.is_locked(run.evaluations / LOCK)  # before the answer: what a dead process wrote is complete
+        alive = working or (not seen and _alive(run, request))
+        seen |= working
         facts = testreport.read(run, request.number)
         if facts is not None:
             testreport.raise_error(facts)
@@ -168,17 +202,22 @@ def _going(run: RunDir) -> EvaluationRequest | None:
     newest = max(_requests(run), default=None, key=lambda found: found[0])
     if newest is None:
         return None
+    request = _read(newest[1])
+    if request is None or (run.evaluations / f"{request.number:03d}.json").exists():
+        return None
+    return request if _alive(run, request) else None
+
+
+def _read(path: Path) -> EvaluationRequest | None:
     try:
-        request = codec.loads(EvaluationRequest, rundir.read(newest[1]), newest[1].name)
+        return codec.loads(EvaluationRequest, rundir.read(path), path.name)
     except (OSError, FormatError):
         return None
-    answered = (run.evaluations / f"{request.number:03d}.json").exists()
-    return request if not answered and _alive(run, request) else None
 
 
 def _alive(run: RunDir, request: EvaluationRequest) -> bool:
     """Whether the scoring goes on, or has only just been ordered."""
-    return process.is_locked(run.evaluations / ".lock") or time.time() - request.time < BEGIN_SECONDS
+    return process.is_locked(run.evaluations / LOCK) or time.time() - request.time < BEGIN_SECONDS
 
 
 def _requests(run: RunDir) -> Iterator[tuple[int, Path]]:

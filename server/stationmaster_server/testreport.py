@@ -55,7 +55,7 @@ def text(name: str, facts: EvaluationFacts, new: bool) -> str:
     request = facts.request
     lines = [f"{name}, checkpoint-{request.step} on the test set {plain(request.test_data, 80)}: {_samples(facts)}."]
     lines += [f"{figure}" for figure in figures(facts)]
-    lines += [_overlap(facts), _looked(facts)]
+    lines += [_beside_validation(facts), _overlap(facts), _looked(facts)]
     lines += [
         f"{finding.severity}: {plain(finding.message, 200)} {plain(finding.advice, 120)}" for finding in facts.findings
     ]
@@ -123,8 +123,10 @@ def _figure(facts: EvaluationFacts, shown: str, value: float, name: str) -> str:
 
 def _beside_validation(facts: EvaluationFacts) -> str:
     """The same figure at validation, and whether the test contradicts it."""
-    name = main_figure(facts)
-    before = facts.request.validation.get(name)
+    name, validation = main_figure(facts), facts.request.validation
+    if not validation:
+        return "Validation was waived: this checkpoint is the one with the smallest train loss."
+    before = validation.get(name)
     if before is None:
         return ""
     told = f"Validation gave {plain(name, 40)} {number(before, 4)} at this checkpoint"

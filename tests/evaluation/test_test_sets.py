@@ -51,7 +51,9 @@ def test_a_held_out_set_gives_figures_with_intervals_once(lab: Any) -> None:
     assert facts["overlap"] == {"training": 0, "validation": 0} and facts["looks"] == 1
     assert "None of the test samples stands in the training or the validation part." in reply.text
     assert "First look at this test set in this project." in reply.text
-    assert "Validation gave accuracy 0.9" in reply.text and "at this checkpoint, outside this interval" in reply.text
+    before = _validation(lab.project / "runs" / run)
+    assert f"Validation gave accuracy {before:.4g} at this checkpoint" in reply.text
+    assert ("at this checkpoint, outside this interval" in reply.text) is not (low <= before <= high)
 
     again = lab.accepted("evaluate_run", test_data="test.csv")
     assert again.facts["new"] is False and again.facts["evaluation"] == facts["evaluation"]
@@ -106,6 +108,13 @@ def test_a_set_that_does_not_fit_is_refused_in_words(lab: Any) -> None:
     assert "lacks the column 'p0'" in lab.refused("evaluate_run", test_data="columns.csv")
     (lab.project / "classes.csv").write_text("\n".join([text[0], *(f"{line}0" for line in text[1:])]) + "\n")
     assert "unknown class" in lab.refused("evaluate_run", test_data="classes.csv")
+
+
+def _validation(run: Path) -> float:
+    """The accuracy that was recorded when the best checkpoint was validated."""
+    rows = [json.loads(line) for line in (run / "attempts" / "001" / "stream.jsonl").read_text().splitlines()]
+    best = [row for row in rows if row["kind"] == "checkpoint" and row["best"]][-1]
+    return float(best["metrics"]["accuracy"])
 
 
 def _wilson(p: float, n: int) -> tuple[float, float]:
