@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from flax_project import LINEN, NNX_NORM, FlaxProject
 
-from stationmaster_trainer import data, manifest, user_model
-from stationmaster_trainer.contract import Eval, Note
+from stationmaster_trainer import manifest
+from stationmaster_trainer.contract import Note
 from stationmaster_trainer.errors import CheckpointError
 
 
@@ -23,29 +22,16 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return project
 
 
-def test_orbax_alone_reads_the_model_and_its_accuracy_is_the_recorded_one(trained: FlaxProject) -> None:
+def test_a_checkpoint_is_two_plain_orbax_folders_and_what_a_resume_needs(trained: FlaxProject) -> None:
     folder = trained.checkpoints / "checkpoint-40"
     assert {path.name for path in folder.iterdir()} == {
-        "manifest.json", "model", "optimizer", "position.json", "preprocessing.json", "state.json",
+        "manifest.json", "model", "model.json", "optimizer", "position.json", "preprocessing.json", "state.json",
     }  # fmt: skip
-    restored = ocp.StandardCheckpointer().restore(folder / "model")
-    net = user_model.load(trained.path / "model.py", trained.path).Net
-    found = data.load(trained.config, trained.path)
-    assert found.val is not None
-    inputs, targets = found.val.batch(np.arange(len(found.val)))
-    if trained.path.name == "linen":
-        logits = net(num_classes=10).apply(restored, inputs, train=False)
-    else:
-        from flax import nnx
-
-        model = net(64, 10, rngs=nnx.Rngs(0))
-        state = nnx.state(model, nnx.Not(nnx.RngState))
-        nnx.replace_by_pure_dict(state, nnx.restore_int_paths(restored))
-        nnx.update(model, state)
-        model.eval()
-        logits = model(inputs)
-    accuracy = float((np.asarray(logits).argmax(1) == targets).mean())
-    assert trained.records(Eval)[-1].metrics["accuracy"] == pytest.approx(accuracy)
+    restored = ocp.PyTreeCheckpointer().restore(folder / "model")
+    wanted = {"nnx": {"layers", "norm"}, "linen": {"params", "batch_stats"}}
+    assert set(restored) == wanted[trained.path.name]
+    moments = ocp.StandardCheckpointer().restore(folder / "optimizer")
+    assert set(moments["0"]) == {"count", "mu", "nu"}
     (note,) = [note for note in trained.records(Note) if "bf16" in note.message]
     assert note.facts == {"precision": "fp32"}
 

@@ -1,4 +1,4 @@
-"""Conversations about Flax projects through a real client: gated, trained, killed, resumed, ended early, tested."""
+"""Conversations about Flax projects: gated, trained, killed, resumed, ended early, tested, loaded by their card."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import io
 import json
 import os
 import signal
-from collections.abc import Callable
-from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -20,16 +20,18 @@ FINAL = ("succeeded", "failed", "stopped", "lost")
 
 
 def confirmed(hall: Any, kind: str, digits: bytes, **changes: Any) -> tuple[Any, Any]:
-    """A chat on a project whose digits are divided into train.csv and test.csv, and its confirmed proposal."""
+    """A chat on a project whose digits stand in train.csv, val.csv and test.csv, and its confirmed proposal."""
     project = hall.make(f"flax-{kind}", model=(PROJECTS / f"flax_{kind}" / "model.py").read_text())
     (project.path / "digits.csv").unlink()
     rows = list(csv.reader(io.StringIO(digits.decode())))
-    for name, part in (("train.csv", rows[1:1301]), ("test.csv", rows[1301:])):
+    parts = {"val.csv": rows[1:1301:5], "test.csv": rows[1301:]}
+    parts["train.csv"] = [row for at, row in enumerate(rows[1:1301]) if at % 5]
+    for name, part in parts.items():
         with (project.path / name).open("w", newline="") as file:
             csv.writer(file).writerows([rows[0], *part])
     chat = hall.connect(project, **{name: os.environ[name] for name in NAMES})
     chat.accepted("choose_logging", backends=["file"])
-    chat.accepted("check_validation", split=0.2, train_data="train.csv")
+    chat.accepted("check_validation", val_data="val.csv", train_data="train.csv")
     proposal = chat.accepted("propose_config", changes={"device": "cpu", "learning_rate": 0.01, **changes})
     return chat, proposal
 
@@ -42,13 +44,6 @@ def ended(chat: Any) -> Any:
         return reply if reply.facts["state"] in FINAL else None
 
     return until(look, "the end of the run")
-
-
-def best(chat: Any, run: str) -> dict[str, Any]:
-    """The manifest of the best checkpoint."""
-    found = [json.loads(path.read_text()) for path in (chat.project / "checkpoints" / run).glob("*/manifest.json")]
-    best: dict[str, Any] = min(found, key=lambda manifest: manifest["eval_loss"])
-    return best
 
 
 @pytest.fixture(scope="module")
@@ -81,33 +76,42 @@ def test_a_run_of_nnx_that_was_killed_and_resumed_has_every_row_once(nnx: tuple[
     assert [int(row["step"]) for row in rows if row["eval/loss"]] == sorted(due)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "train/loss" in line] == list(range(1, total + 1))
-    summary = chat.accepted("summarize")
-    assert "Training Complete" in summary.text
-    assert best(chat, run)["metrics"]["accuracy"] >= 0.95, summary.text
+    assert "Training Complete" in chat.accepted("summarize").text
 
 
-def test_a_run_of_linen_ends_when_its_patience_is_exhausted(hall: Any, digits_csv: bytes) -> None:
+@pytest.fixture(scope="module")
+def linen(hall: Any, digits_csv: bytes) -> tuple[Any, str]:
+    """A run that ended when its patience was exhausted; the chat on it, and its name."""
     chat, proposal = confirmed(
         hall, "linen", digits_csv, epochs=100, validate_every=33, checkpoint_every=33, early_stopping_patience=3
     )
     run = chat.accepted("start_run", digest=proposal.facts["digest"]).facts["run"]
     last = ended(chat)
-    assert last.facts["state"] == "succeeded", last.text
-    found = best(chat, run)
-    assert last.facts["step"] == found["step"] + 3 * 33 < last.facts["total_steps"]
-    assert last.facts["cause"] == "early_stopping"
-    assert found["metrics"]["accuracy"] >= 0.95
-    scored(chat, run, found)
+    assert (last.facts["state"], last.facts["cause"]) == ("succeeded", "early_stopping"), last.text
+    assert last.facts["step"] < last.facts["total_steps"]
+    return chat, run
 
 
-def test_the_best_model_of_nnx_is_scored_on_a_held_out_set(nnx: tuple[Any, str]) -> None:
-    chat, run = nnx
-    scored(chat, run, best(chat, run))
-    assert chat.refused("evaluate_run", test_data="train.csv").startswith("train.csv is what the run was trained on")
+@pytest.fixture(params=["nnx", "linen"])
+def ready(request: pytest.FixtureRequest) -> tuple[Any, str, dict[str, Any]]:
+    """A run of each kind that has ended: the chat on it, its name, the manifest of its best checkpoint."""
+    chat, run = request.getfixturevalue(request.param)
+    found = [json.loads(path.read_text()) for path in (chat.project / "checkpoints" / run).glob("*/manifest.json")]
+    return chat, run, min(found, key=lambda manifest: manifest["eval_loss"])
 
 
-def scored(chat: Any, run: str, saved: dict[str, Any]) -> None:
-    """The test set's figures, with interval and overlap; its digits are of other writers than the training's."""
+def test_a_run_of_linen_ends_when_its_patience_is_exhausted(linen: tuple[Any, str]) -> None:
+    chat, run = linen
+    lines = (chat.project / "runs" / run / "metrics.jsonl").read_text().splitlines()
+    evals = {line["step"]: line["eval/loss"] for line in map(json.loads, lines) if "eval/loss" in line}
+    best = min(evals, key=lambda step: evals[step])
+    assert max(evals) == best + 3 * 33
+
+
+def test_the_best_model_is_scored_on_a_held_out_set(ready: tuple[Any, str, dict[str, Any]]) -> None:
+    """The digits of the test set are of other writers than those of the training."""
+    chat, run, saved = ready
+    assert saved["metrics"]["accuracy"] >= 0.95
     reply = chat.accepted("evaluate_run", test_data="test.csv")
     facts = reply.facts
     assert (facts["run"], facts["samples"], facts["overlap"]) == (run, 497, {"training": 0, "validation": 0})
@@ -115,3 +119,30 @@ def scored(chat: Any, run: str, saved: dict[str, Any]) -> None:
     assert interval["low"] < facts["metrics"]["accuracy"] < interval["high"]
     assert facts["metrics"]["accuracy"] >= 0.86
     assert f"checkpoint-{saved['step']}" in reply.text
+    assert chat.refused("evaluate_run", test_data="train.csv").startswith("train.csv is what the run was trained on")
+
+
+def test_the_lines_of_the_card_load_the_best_model_and_it_does_what_validation_recorded(
+    ready: tuple[Any, str, dict[str, Any]],
+) -> None:
+    chat, run, saved = ready
+    folder = chat.project / "checkpoints" / run / "model"
+    assert json.loads((folder / "origin.json").read_text())["step"] == saved["step"]
+    blocks = (folder / "README.md").read_text().split("```python\n")[1:]
+    lines = "".join(block.partition("```")[0] for block in blocks)
+    assert "val.csv" in lines and "StandardCheckpointer().restore(" in lines
+    scoring = """
+import json
+import optax
+loss = optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean()
+print(json.dumps([float((numpy.asarray(outputs).argmax(1) == targets).mean()), float(loss), names[:3]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", lines + "import numpy" + scoring],
+        cwd=chat.project, env=os.environ, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    accuracy, loss, names = json.loads(done.stdout)
+    assert accuracy == pytest.approx(saved["metrics"]["accuracy"], abs=1e-12)
+    assert loss == pytest.approx(saved["eval_loss"], rel=1e-5)
+    assert all(name in "0123456789" for name in names)

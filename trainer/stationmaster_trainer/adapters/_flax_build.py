@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from .. import data, entry, randomness, user_model
 from ..contract import TrainingConfig
 from ..dataset import Data
 from ..errors import ModelError, StationmasterError
-from . import _flax_linen, _flax_model, _flax_nnx
+from . import _flax_export, _flax_linen, _flax_model, _flax_nnx
 from ._flax_loss import Objective
 from ._flax_metrics import Tally, UserMetrics
 from ._flax_model import Pure
@@ -47,6 +47,8 @@ class Built:
     """What the model was constructed with, sizes from the data included."""
     objective: Objective
     user_metrics: UserMetrics | None
+    description: dict[str, Any] = field(default_factory=dict)
+    """What each checkpoint says of how the model is made, see `_flax_export`."""
 
     def tally(self) -> Tally:
         """A fresh count for one validation."""
@@ -76,7 +78,9 @@ def build(config: Config, project_dir: Path, source: Source, device: Any) -> Bui
     with jax.default_device(device):
         model = _constructed(seeded, arguments, project_dir)
         pure = _taken_apart(model, source.data, seed, get(config, "dropout", None), project_dir)
-    return Built(source, pure, name, arguments, objective, user_model.hook(source.module, "metrics"))
+    metrics = user_model.hook(source.module, "metrics")
+    description = _flax_export.description(model, name, arguments, _streams(factory))
+    return Built(source, pure, name, arguments, objective, metrics, description)
 
 
 def get(config: Config, key: str, default: Any) -> Any:
@@ -85,19 +89,32 @@ def get(config: Config, key: str, default: Any) -> Any:
     return default if value is None else value
 
 
-def _seeded(factory: Callable[..., Any], seed: int) -> Callable[..., Any]:
-    """The factory without what is not the user's to set: `rngs` is filled from the seed, Linen's own fields are left.
+def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """What the constructor or function takes; None where that is not known.
 
     NNX hides a constructor's signature behind that of its metaclass.
     """
     kind = factory if isinstance(factory, type) else object
     own: Any = inspect.getattr_static(kind, "__init__") if issubclass(kind, nnx.Module) else factory
     try:
-        parameters = list(inspect.signature(own).parameters.values())[own is not factory :]
+        return list(inspect.signature(own).parameters.values())[own is not factory :]
     except (TypeError, ValueError):
+        return None
+
+
+def _streams(factory: Callable[..., Any]) -> bool:
+    """Whether it takes random streams."""
+    return any(parameter.name == "rngs" for parameter in _parameters(factory) or ())
+
+
+def _seeded(factory: Callable[..., Any], seed: int) -> Callable[..., Any]:
+    """The factory without what is not the user's to set: `rngs` comes from the seed, Linen's own fields are left."""
+    parameters = _parameters(factory)
+    if parameters is None:
         return factory
-    streams = any(parameter.name == "rngs" for parameter in parameters)
-    hidden = {"rngs"} | ({"parent", "name"} if issubclass(kind, linen.Module) else set())
+    streams = _streams(factory)
+    linens = isinstance(factory, type) and issubclass(factory, linen.Module)
+    hidden = {"rngs"} | ({"parent", "name"} if linens else set())
 
     def construct(**arguments: Any) -> Any:
         return factory(**arguments, rngs=nnx.Rngs(seed)) if streams else factory(**arguments)

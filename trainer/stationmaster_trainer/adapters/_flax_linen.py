@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen
 from flax.traverse_util import flatten_dict
 
-from ._flax_model import NOT_TRAINING, TRAINING, Arrays, Pure, joined, mode_arguments, nested, trainable
+from ._flax_model import Arrays, Pure, joined, mode_arguments, mode_fields, nested, trainable
 
 PASSING = ("intermediates", "losses", "perturbations")
 """Collections that are filled by a call and are no state."""
@@ -99,8 +99,7 @@ class _Live:
 
 def _moded(module: linen.Module, training: bool) -> linen.Module:
     """The module with its attributes that tell the mode set."""
-    told = {**dict.fromkeys(TRAINING, training), **dict.fromkeys(NOT_TRAINING, not training)}
-    fields = {name: value for name, value in told.items() if name in module.__dataclass_fields__}
+    fields = mode_fields(module, training)
     return module.clone(**fields) if fields else module
 
 

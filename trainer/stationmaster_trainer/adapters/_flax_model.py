@@ -84,6 +84,12 @@ def mode_arguments(function: Callable[..., Any], training: bool, given: Mapping[
     return {name: value for name, value in told.items() if name in names and name not in given}
 
 
+def mode_fields(module: Any, training: bool) -> dict[str, bool]:
+    """Values for the attributes of a Linen module that tell the mode."""
+    told = {**dict.fromkeys(TRAINING, training), **dict.fromkeys(NOT_TRAINING, not training)}
+    return {name: value for name, value in told.items() if name in module.__dataclass_fields__}
+
+
 def joined(path: tuple[Any, ...]) -> str:
     """A path as a name."""
     return "/".join(map(str, path))

@@ -11,14 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import attempt, testdata, user_model
+from .. import attempt, model_code, testdata, user_model
 from ..contract import Launch, Spec
 from ..dataset import Data
 from ..facts import ModelFacts
+from ..model_card import Exported
 from ..preprocessing import Preprocessing
 from ..reporter import Outcome, Reporter
 from ..testdata import Tested
-from . import _flax_build, _flax_device, _flax_measure
+from . import _flax_build, _flax_device, _flax_export, _flax_measure
 from ._flax_build import Built
 from ._flax_trainee import FlaxTrainee
 
@@ -63,6 +64,11 @@ def evaluate(spec: Spec, folder: Path, data: str) -> Tested:
     return Tested(found, _flax_device.describe(device), test.dropped, overlap, said)
 
 
+def export(spec: Spec, folder: Path, target: Path) -> Exported:
+    """Writes the Orbax folder, preprocessing and the model's own files of a checkpoint: see `_flax_export`."""
+    return _flax_export.export(spec, folder, target)
+
+
 def load_data(config: Mapping[str, Any], project_dir: Path) -> Data:
     """The data as a run reads them: generators seeded, the model file imported for its `build_data`."""
     _flax_device.prepare(str(config.get("device") or "auto"))
@@ -80,6 +86,11 @@ def _trainee(spec: Spec, built: Built, device: Any, reporter: Reporter) -> FlaxT
     if precision not in _flax_device.precisions(device):
         reporter.note(f"{precision} is not faster on {device}: fp32 is used", level="warning", precision="fp32")
         precision = "fp32"
+
+    def write_more(folder: Path) -> None:
+        found.preprocessing.save(folder)
+        model_code.remember(folder, built.description)
+
     return FlaxTrainee(
         built.pure,
         built.objective,
@@ -89,5 +100,5 @@ def _trainee(spec: Spec, built: Built, device: Any, reporter: Reporter) -> FlaxT
         Path(spec.project_dir),
         val=found.val,
         tally=built.tally,
-        write_more=found.preprocessing.save,
+        write_more=write_more,
     )
