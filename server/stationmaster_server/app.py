@@ -14,10 +14,11 @@ from mcp_types import CallToolResult, InputRequiredResult
 from mcp_types import Tool as ListedTool
 from pydantic import ValidationError
 
-from stationmaster_trainer.errors import StationmasterError
+from stationmaster_trainer import redact
+from stationmaster_trainer.errors import ConfigError, NotYetError, StationmasterError
 
 from . import __version__
-from .answer import refusal, unknown_arguments, wrong_arguments
+from .answer import answer, refusal, unknown_arguments, wrong_arguments
 from .roots import Roots
 
 INSTRUCTIONS = """Train a neural network with these gates, in this order: inspect_project, choose_logging,
@@ -39,9 +40,13 @@ class Stationmaster(MCPServer[Any]):
         unknown = [key for key in arguments if key not in known]
         if tool and unknown:
             return unknown_arguments(name, unknown, known)
+        if redact.holds_secret(arguments):
+            return refusal(_secret(name))
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError as error:
+            if isinstance(error.__cause__, NotYetError):
+                return answer(str(error.__cause__), state="measuring")
             return refusal(_named(name, error.__cause__))
         except ToolError as error:
             if isinstance(error.__cause__, ValidationError):
@@ -51,6 +56,14 @@ class Stationmaster(MCPServer[Any]):
     async def list_tools(self) -> list[ListedTool]:
         """The tools with the bytes that help a model: no generated titles, no output schema, no indentation."""
         return [tool.model_copy(update=_lean(tool)) for tool in await super().list_tools()]
+
+
+def _secret(tool: str) -> StationmasterError:
+    """What is given here would stand in plans, run folders and reports."""
+    return ConfigError(
+        f"{tool}: an argument holds what looks like a secret (a key, a token, a password); nothing was done.",
+        "Secrets reach a run by environment variables only: set it where the server is started.",
+    )
 
 
 def _named(tool: str, cause: BaseException | None) -> StationmasterError:

@@ -75,20 +75,7 @@ def _check_paths(project: Path, given: Mapping[str, Any]) -> None:
     if folder is not None and not _free(project, inside(project, folder, "checkpoint_dir")):
         problems.append(refused("checkpoint_dir", folder, "a new or empty folder inside the project"))
     refuse(problems)
-    _check_trust(project, given)
-
-
-def _check_trust(project: Path, given: Mapping[str, Any]) -> None:
-    """Code that comes with a model runs only where the person's own policy file names that model."""
-    if not (given.get("extra") or {}).get("trust_remote_code"):
-        return
-    model = str(given.get("model_path") or "")
-    if not model or model not in trust.policy(project).remote_code:
-        raise ConfigError(
-            f"extra.trust_remote_code would run code that comes with the model {model!r}, not approved by a person.",
-            f"Read that code; the person allows it by `trust_remote_code: [{model or 'MODEL'}]` in {trust.OWN}, and "
-            "model_path names the model.",
-        )
+    trust.require_remote_code(project, str(given.get("model_path") or ""), given.get("extra") or {})
 
 
 def _free(project: Path, path: Path) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import reprlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stationmaster_trainer.errors import ConfigError
 
@@ -40,6 +42,17 @@ def policy(project: Path) -> Policy:
         demanded, models = _read(path, may_allow=True)
         person, allowed = person or demanded, (*allowed, *models)
     return Policy(person or _read(project / PROJECT, may_allow=False)[0], allowed)
+
+
+def require_remote_code(project: Path, model: str, extra: Mapping[str, Any]) -> None:
+    """ConfigError when code that comes with a model would run, and no file of the person's own names that model."""
+    if not extra.get("trust_remote_code") or (model and model in policy(project).remote_code):
+        return
+    raise ConfigError(
+        f"extra.trust_remote_code would run code that comes with the model {model!r}, and no person has allowed that.",
+        f"Read that code; the person allows it by `trust_remote_code: [{model or 'MODEL'}]` in {OWN}, and model_path "
+        "names the model.",
+    )
 
 
 def own_files() -> list[Path]:

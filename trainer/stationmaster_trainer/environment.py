@@ -1,19 +1,24 @@
-"""What a run ran with, for `environment.json`: packages, Python, hardware, commit, seed, data.
+"""What a run ran with, for `environment.json`: command, configuration, approval, Python, packages, hardware, commit.
 
-The names of the environment variables are in it, their values never.
+The names of the environment variables are in it, their values never. What differs from the commit: `dirty.diff`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from . import __version__, codec, repository, rundir
 from .contract import Launch, Spec
+from .errors import FormatError
+from .rundir import AttemptDir, RunDir
 
 PACKAGES = (
     *("torch", "torchvision", "torchaudio", "triton", "flash-attn", "bitsandbytes", "lightning", "timm", "einops"),
@@ -24,28 +29,73 @@ PACKAGES = (
 """Distributions whose version can change a result."""
 
 
-def describe(spec: Spec, launch: Launch) -> dict[str, Any]:
-    """Everything in plain values. Takes about a tenth of a second, more where `nvidia-smi` has to answer."""
+def write(attempt: AttemptDir, spec: Spec, launch: Launch) -> None:
+    """Writes the record of an attempt, each file once. OSError when it cannot be written."""
+    facts, diff = describe(spec, launch, decided(attempt))
+    if diff:
+        rundir.create(attempt.diff, diff.encode("utf-8", "replace"))
+    rundir.create(attempt.environment, codec.dumps(facts, indent=1).encode("utf-8", "replace"))
+
+
+def describe(spec: Spec, launch: Launch, gates: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Everything in plain values, and the difference from the commit. Takes some tenths of a second."""
+    around, diff = surroundings(Path(spec.project_dir))
     return {
+        **around,
+        "argv": list(launch.argv),
+        "cwd": launch.cwd,
+        "variables": sorted({*launch.env, *launch.env_names}),
+        "config": codec.to_plain(spec.config),
+        "changes": gates.get("changes", {}),
+        "approval": gates.get("approval", {}),
+        "seed": spec.config.seed,
+        "data_fingerprint": spec.facts.fingerprint,
+        "entry_sha256": spec.facts.entry_sha256,
+        "digest": spec.digest,
+        "attempt": launch.attempt,
+        "resumed_from": launch.resume_from,
+    }, diff
+
+
+def surroundings(project: Path) -> tuple[dict[str, Any], str]:
+    """Python, packages, hardware and repository as they are now; the same later and elsewhere can be compared."""
+    found = repository.look(project)
+    return {
+        "stationmaster": __version__,
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),
             "executable": sys.executable,
+            "hash_seed": os.environ.get("PYTHONHASHSEED", ""),
         },
-        "argv": list(launch.argv),
-        "cwd": launch.cwd,
-        "variables": sorted({*launch.env, *launch.env_names}),
         "platform": platform.platform(),
         "cpu": {"model": _cpu_model(), "count": os.cpu_count(), "usable": _usable_cpus()},
         "memory_bytes": _memory_bytes(),
         "gpus": _gpus(),
         "packages": _packages(),
-        "git": _git(spec.project_dir),
-        "seed": spec.config.seed,
-        "data_fingerprint": spec.facts.fingerprint,
-        "entry_sha256": spec.facts.entry_sha256,
-        "digest": spec.digest,
-    }
+        "distributions": _distributions(),
+        "git": found.facts if found else None,
+    }, found.diff if found else ""
+
+
+def decided(attempt: AttemptDir) -> dict[str, Any]:
+    """From the run's checklist: what was changed from the computed defaults, and who approved; else empty."""
+    try:
+        plain = json.loads(rundir.read(RunDir(attempt.path.parent.parent).checklist))
+        gates = {gate["gate"]: gate for gate in plain["gates"]}
+        approval = gates.get("approval", {})
+        return {
+            "changes": gates.get("configuration", {}).get("evidence", {}).get("changes", {}),
+            "approval": {key: approval[key] for key in ("by", "words", "time") if key in approval},
+        }
+    except (OSError, FormatError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _distributions() -> dict[str, str]:
+    """Every installed distribution with its version."""
+    found = ((item.metadata["Name"], item.version) for item in importlib.metadata.distributions())
+    return dict(sorted((str(name), str(version)) for name, version in found if name))
 
 
 def _packages() -> dict[str, str]:
@@ -56,15 +106,6 @@ def _packages() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _git(project: str) -> dict[str, Any] | None:
-    """Commit, and whether tracked files differ from it; None outside a repository."""
-    commit = _said("git", "-C", project, "rev-parse", "HEAD")
-    if not commit:
-        return None
-    changed = _said("git", "-C", project, "status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": bool(changed), "changed_files": len(changed.splitlines())}
 
 
 def _gpus() -> list[dict[str, str]]:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import redact
 from .contract import Failure, Spec, TrainingConfig
 from .errors import StationmasterError
 from .user_model import is_user_file, place
@@ -127,7 +128,8 @@ def _relative(filename: str, project: Path) -> str:
 
 
 def _capped(text: str, limit: int) -> str:
-    """Start and end of a text that is too long."""
+    """Without secrets; start and end of a text that is too long."""
+    text = redact.text(text, redact.values())
     if len(text) <= limit:
         return text
     half = (limit - 5) // 2

@@ -36,6 +36,11 @@ class AttemptDir:
         return self.path / "environment.json"
 
     @property
+    def diff(self) -> Path:
+        """What differed from the commit, secrets removed."""
+        return self.path / "dirty.diff"
+
+    @property
     def control(self) -> Path:
         return self.path / "control"
 

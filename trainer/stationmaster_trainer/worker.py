@@ -13,13 +13,15 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from . import codec, confirmed, failure, plugins, rundir
+from . import codec, confirmed, failure, plugins, redact, rundir
 from .contract import Finished, Launch, Spec
 from .ending import EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
 from .rundir import AttemptDir, RunDir
 
 EXIT_FAILED = 1
+RECORD_SECONDS = 30.0
+"""How long the training waits for the record of what it runs with; git or nvidia-smi may hang."""
 
 
 def main(attempt_path: str) -> int:
@@ -31,11 +33,10 @@ def main(attempt_path: str) -> int:
     faulthandler.register(signal.SIGUSR1, file=stacks, all_threads=True)
     reporter = Reporter(attempt, spec)
     _stop_on_signal(reporter)
-    surroundings = threading.Thread(target=_record_environment, args=(attempt, spec, launch), daemon=True)
-    surroundings.start()
+    record = threading.Thread(target=_record_environment, args=(attempt, spec, launch), daemon=True)
+    record.start()
     try:
-        code = _train(spec, launch, reporter)
-        surroundings.join(10.0)
+        code = _train(spec, launch, reporter, record)
         reporter.close()
         return code
     except OSError as error:  # the log itself cannot be written any more
@@ -43,11 +44,14 @@ def main(attempt_path: str) -> int:
         return EXIT_DISK_FULL if failure.cause_of(error) == "disk_full" else EXIT_FAILED
 
 
-def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
+def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thread) -> int:
     try:
         reporter.phase("import")
         confirmed.hold(spec)
         adapter = plugins.find("adapters", spec.config.framework)
+        record.join(RECORD_SECONDS)  # it was written while the framework loaded: before the first step
+        if not reporter.attempt.environment.exists():
+            reporter.note("environment.json could not be written before the training", level="warning")
         outcome: Outcome = adapter.train(spec, launch, reporter)
     except SystemExit:
         reporter.close()
@@ -64,9 +68,9 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter) -> int:
 
 
 def _print_traceback() -> None:
-    """Into worker.log, for people; on a full disk there is no log to write to."""
+    """Into worker.log, for people, secrets removed; on a full disk there is no log to write to."""
     with contextlib.suppress(OSError):
-        traceback.print_exc()
+        sys.stderr.write(redact.text(traceback.format_exc(), redact.values()))
 
 
 def _finished(outcome: Outcome, reporter: Reporter) -> Finished:
@@ -99,6 +103,6 @@ def _record_environment(attempt: AttemptDir, spec: Spec, launch: Launch) -> None
     from . import environment
 
     try:
-        rundir.create(attempt.environment, codec.dumps(environment.describe(spec, launch), indent=1).encode())
+        environment.write(attempt, spec, launch)
     except OSError as error:
         print(f"environment.json could not be written: {error}", file=sys.stderr)
