@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer.errors import RunError
 from stationmaster_trainer.facts import Answer, ModelFacts, Request, SplitFacts
 
 from .digest import BUILD_DATA, TRANSFORMERS, model_sha256, paths_signature, sha256
-from .measuring import measure
-from .plan import Model, Validation
+from .lasting import measure
+from .plan import FOLDER, Model, Validation
 from .subject import Subject
 
 DATA_KEYS = (
@@ -23,6 +22,8 @@ MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "device", "p
 """Keys that the model is measured with."""
 _NO_MATTER = ("seed", "val_data", "val_fraction", "group_column")
 """Those of them that change which rows it is fed, not what it is."""
+ANSWERS = "measured"
+"""Folder of `.stationmaster` where answers wait for whoever asks again."""
 SECONDS = 50.0
 """A tool call must end within a minute; both measurements of one call share this."""
 
@@ -41,10 +42,11 @@ def model_key(subject: Subject, config: Mapping[str, Any]) -> str:
 def split(
     subject: Subject, config: Mapping[str, Any], known: Validation | None, seconds: float = SECONDS
 ) -> SplitFacts:
-    """Counts of the split; those of `known` while nothing changed. Raises DataError and what `measure` raises."""
-    if known is not None and known.key == split_key(subject, config):
+    """Counts of the split; those of `known` while nothing changed. Raises DataError and what `lasting` raises."""
+    key = split_key(subject, config)
+    if known is not None and known.key == key:
         return known.facts
-    facts = _ask("split", subject, config, DATA_KEYS, seconds).split
+    facts = _ask("split", subject, config, DATA_KEYS, key, seconds).split
     assert facts is not None  # measure has looked
     return facts
 
@@ -54,17 +56,18 @@ def model(subject: Subject, config: Mapping[str, Any], known: Model | None, seco
     key = model_key(subject, config)
     if known is not None and known.key == key:
         return known
-    facts: ModelFacts | None = _ask("model", subject, config, MODEL_KEYS, seconds).model
+    facts: ModelFacts | None = _ask("model", subject, config, MODEL_KEYS, key, seconds).model
     assert facts is not None  # measure has looked
     return Model(facts, key)
 
 
-def _ask(what: Any, subject: Subject, config: Mapping[str, Any], keys: tuple[str, ...], seconds: float) -> Answer:
-    if seconds < 1:
-        raise RunError("measuring took too long for one call; what was measured is kept.", "Call it again.")
-    wanted = {key: config[key] for key in keys if config.get(key) is not None}
+def _ask(
+    what: Any, subject: Subject, config: Mapping[str, Any], keys: tuple[str, ...], key: str, seconds: float
+) -> Answer:
+    wanted = {name: config[name] for name in keys if config.get(name) is not None}
     wanted |= {"model_path": subject.model_path}
-    return measure(Request(what, str(subject.project), config=wanted), subject.python.path, timeout=seconds)
+    request = Request(what, str(subject.project), config=wanted)
+    return measure(request, subject.python.path, subject.project / FOLDER / ANSWERS, key, seconds)
 
 
 def _key(subject: Subject, config: dict[str, Any], *, model: bool = False) -> str:

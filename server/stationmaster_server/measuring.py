@@ -1,7 +1,7 @@
 """Asks the Python that will train what only it can tell: the data, the split, the model, its packages.
 
 The trainer's measuring script runs as a child with a deadline; its answer comes back as a dataclass, its errors as
-ours. Not covered: user code that escapes its process group.
+ours. Not covered: user code that escapes its process group; what takes longer than a call (`lasting`).
 """
 
 from __future__ import annotations
@@ -38,13 +38,40 @@ def measure(request: Request, python: str, *, timeout: float = 50, script: Path 
     The child's working folder is the project. Raises what the script reports (DataError, ModelError, …); PluginError
     for a Python that cannot be started, is too old or lacks packages; after `timeout` seconds the error says so.
     """
-    if not usable(python):
-        raise PluginError(f"the Python {python} is not an executable file.", _other_python())
+    check(python)
     try:
         with tempfile.TemporaryDirectory(prefix="stationmaster-") as folder:
             ended, text = _run(request, python, Path(folder), timeout, script)
     except OSError as error:
         raise RunError(f"measuring needs a temporary folder: {error.strerror}.", "Make room, or set TMPDIR.") from None
+    return outcome(request, python, text, ended, timeout)
+
+
+def check(python: str) -> None:
+    """Raises PluginError when this is no program."""
+    if not usable(python):
+        raise PluginError(f"the Python {python} is not an executable file.", _other_python())
+
+
+def command(python: str, script: Path, ask: Path, said: Path) -> list[str]:
+    """A script path, never `-m`: no file of the project can stand in for ours. The script loads the trainer's package
+    alone, not what else lies beside it among the server's packages.
+    """
+    return [python, str(script), str(ask), str(said)]
+
+
+def environment(seconds: float) -> dict[str, str]:
+    """What a measuring process gets; after so long it ends itself, should nobody be there to end it."""
+    return children.environment(
+        PYTHONDONTWRITEBYTECODE="1",
+        PYTHONFAULTHANDLER="1",
+        PYTHONIOENCODING="utf-8",
+        STATIONMASTER_DEADLINE=str(math.ceil(seconds)),
+    )
+
+
+def outcome(request: Request, python: str, text: bytes | None, ended: children.Ended, timeout: float) -> Answer:
+    """The answer that a process left, or its error raised as ours."""
     if ended.code is None:
         _too_late(request, timeout, ended)
     if text is None:
@@ -57,37 +84,28 @@ def measure(request: Request, python: str, *, timeout: float = 50, script: Path 
     return answer
 
 
-def _run(
-    request: Request, python: str, folder: Path, timeout: float, script: Path
-) -> tuple[children.Ended, bytes | None]:
-    """One child with its request and answer in a private folder.
-
-    A script path, never `-m`: no file of the project can stand in for ours. The script loads the trainer's package
-    alone, not what else lies beside it among the server's packages.
-    """
-    ask, said = folder / "request.json", folder / "answer.json"
-    ask.write_text(codec.dumps(request), "utf-8")
-    argv = [python, str(script), str(ask), str(said)]
-    env = children.environment(
-        PYTHONDONTWRITEBYTECODE="1",
-        PYTHONFAULTHANDLER="1",
-        PYTHONIOENCODING="utf-8",
-        STATIONMASTER_DEADLINE=str(math.ceil(timeout) + 5),  # should this server die, the child does not stay for ever
-    )
-    try:
-        ended = children.run(argv, cwd=Path(request.project_dir), timeout=timeout, env=env)
-    except OSError as error:
-        raise PluginError(f"the Python {python} cannot be started: {error.strerror}.", _other_python()) from None
-    return ended, _read(said)
-
-
-def _read(path: Path) -> bytes | None:
+def read(path: Path) -> bytes | None:
+    """An answer's bytes; None while there is none, and for what is no plain file of a sensible size."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
             content = file.read(MAX_ANSWER + 1)
     except OSError:
         return None
     return content if 0 < len(content) <= MAX_ANSWER else None
+
+
+def _run(
+    request: Request, python: str, folder: Path, timeout: float, script: Path
+) -> tuple[children.Ended, bytes | None]:
+    """One child with its request and answer in a private folder."""
+    ask, said = folder / "request.json", folder / "answer.json"
+    ask.write_text(codec.dumps(request), "utf-8")
+    argv, env = command(python, script, ask, said), environment(timeout + 5)
+    try:
+        ended = children.run(argv, cwd=Path(request.project_dir), timeout=timeout, env=env)
+    except OSError as error:
+        raise PluginError(f"the Python {python} cannot be started: {error.strerror}.", _other_python()) from None
+    return ended, read(said)
 
 
 def _raise(answer: Answer, request: Request, python: str) -> NoReturn:

@@ -8,6 +8,7 @@
     ├── RunError          a run folder: unknown run, name taken, no room, run is in another state
     │   └── TransitionError   a move between run states that the table in states.py does not have
     ├── GateError         a gate of the checklist is not passed yet (logging, validation, confirmation)
+    ├── NotYetError       no failure: what was asked for is still worked on; asking again waits for it
     ├── FormatError       a file of ours that cannot be read: torn, damaged, of a newer version
     └── PluginError       an unknown framework, logger, rule, reader or launcher, or a missing package
 
@@ -56,6 +57,10 @@ class TransitionError(RunError):
 
 class GateError(StationmasterError):
     """A gate of the checklist is not passed yet."""
+
+
+class NotYetError(StationmasterError):
+    """What was asked for is still being worked on: asking again waits for it."""
 
 
 class FormatError(StationmasterError):

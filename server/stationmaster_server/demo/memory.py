@@ -6,10 +6,14 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stationmaster_trainer import codec
+from stationmaster_trainer import codec, process
 from stationmaster_trainer.contract import Status
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.rundir import RUNS, RunDir
+
+from .. import lasting
+from ..measured import ANSWERS
+from ..plan import FOLDER
 
 
 @dataclass
@@ -25,6 +29,9 @@ class Peaks:
         for server in children(os.getpid()):
             self._saw("server", server)
             for child in children(server):
+                self._saw("measuring", child)
+        for measuring in lasting.pids(self.project / FOLDER / ANSWERS):
+            for child in (measuring, *process.descendants(measuring)):
                 self._saw("measuring", child)
         status = None if run is None else self._status(run)
         if status is not None and status.supervisor is not None:

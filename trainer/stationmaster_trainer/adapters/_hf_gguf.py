@@ -5,11 +5,11 @@ Reading a GGUF file of 100 MB takes half a minute of processor time; inspecting,
 
 from __future__ import annotations
 
-import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
+import sys
 from pathlib import Path
 
 from ..errors import ModelError
@@ -21,10 +21,24 @@ _ROOM = 10
 
 
 def exported(path: Path) -> Path:
-    """The folder that holds the file's model in fp32 and its tokenizer. Raises ModelError."""
+    """The folder that holds the file's model in fp32 and its tokenizer. Raises ModelError.
+
+    Of several processes one converts and the others wait. What one left that was killed is removed by the next.
+    """
     folder = cache_dir() / _key(path)
-    if not folder.is_dir():  # renamed into place when it is complete
-        _export(path, folder)
+    if folder.is_dir():  # renamed into place when it is complete
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(folder.with_name(f".{folder.name}.lock"), "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                _export(path, folder)
+    except OSError as error:
+        raise ModelError(
+            f"{path.name} cannot be kept dequantised in {folder.parent}: {error.strerror or error}.",
+            "Make that folder writable, or set XDG_CACHE_HOME to another disk.",
+        ) from error
     return folder
 
 
@@ -50,27 +64,31 @@ def _export(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.quantization_config import GgufConfig
 
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     free, needed = shutil.disk_usage(folder.parent).free, _ROOM * path.stat().st_size
     if free < needed:
         raise ModelError(
             f"{path.name} needs up to {needed:,} bytes dequantised in {folder.parent}, {free:,} are free.",
             "Free space, set XDG_CACHE_HOME to another disk, or name a folder with the model's own weights.",
         )
-    with tempfile.TemporaryDirectory(dir=folder.parent) as partial:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
-            )
-        except (ValueError, OSError, KeyError, NotImplementedError, RuntimeError, IndexError) as error:
-            said = " ".join(str(error).split())[:400]
-            raise ModelError(
-                f"{path.name} cannot be read as a GGUF model: {said}",
-                "Take another file, or the model's own folder of safetensors.",
-            ) from error
-        target = Path(partial) / "model"
-        model.save_pretrained(target)
-        tokenizer.save_pretrained(target)
-        with contextlib.suppress(OSError):  # another process may have been faster
-            os.rename(target, folder)
+    size = path.stat().st_size / 1e6
+    said = f"dequantising {path.name} ({size:,.0f} MB), once: some {size * 0.4:,.0f} s of one core"
+    print(said, file=sys.stderr, flush=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+        )
+    except (ValueError, OSError, KeyError, NotImplementedError, RuntimeError, IndexError) as error:
+        said = " ".join(str(error).split())[:400]
+        raise ModelError(
+            f"{path.name} cannot be read as a GGUF model: {said}",
+            "Take another file, or the model's own folder of safetensors.",
+        ) from error
+    model.save_pretrained(partial)
+    tokenizer.save_pretrained(partial)
+    for file in partial.iterdir():
+        with open(file, "rb") as written:
+            os.fsync(written.fileno())
+    os.rename(partial, folder)
