@@ -23,6 +23,11 @@ CLASSES = {
     "divergence": {"divergence"},
     "no_learning": {"no_learning"},
     "lr": {"learning_rate_near_zero"},
+    "breakdown": {"divergence", "non_finite", "loss_spike", "unstable"},
+    "frozen": {"frozen_parameters"},
+    "vanishing": {"vanishing_gradient"},
+    "dead": {"dead_units"},
+    "initial": {"bad_initial_loss"},
 }
 """Class of fault → rules that name it."""
 
@@ -35,6 +40,8 @@ def judged(log: corpus.Log) -> tuple[list[Alert], int | None]:
         for alert in judge.see(record):
             if named is None and alert.rule in wanted and alert.severity != "info" and place >= log.visible:
                 named = place
+        if place == log.visible and named is None and any(alert.rule in wanted for alert in judge.open_alerts()):
+            named = place
     judge.finish()
     found = [alert for alert in judge.alerts() if alert.severity != "info"]
     if named is None and any(alert.rule in wanted for alert in found):

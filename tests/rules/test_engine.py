@@ -14,14 +14,14 @@ from stationmaster_trainer.errors import ConfigError
 from stationmaster_trainer.judge import Judge, all_rules, resolve
 
 KINDS = (
-    corpus.spikes_again_and_again,
-    corpus.nan_gradients_that_stay,
-    corpus.overfitting_classic,
-    corpus.divergence_slow,
-    corpus.stuck_at_chance,
-    corpus.schedule_stepped_too_often,
-    corpus.scaler_skips,
-    corpus.negative_loss,
+    corpus.events.spikes_again_and_again,
+    corpus.events.nan_gradients_that_stay,
+    corpus.courses.overfitting_classic,
+    corpus.courses.divergence_slow,
+    corpus.courses.stuck_at_chance,
+    corpus.rates.schedule_stepped_too_often,
+    corpus.healthy.scaler_skips,
+    corpus.healthy.negative_loss,
 )
 
 

@@ -128,7 +128,7 @@ def test_the_outcome_of_a_stopped_run_is_part_of_the_evidence() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [corpus.overfitting_classic, corpus.spikes_again_and_again, corpus.stuck_at_chance],
+    [corpus.courses.overfitting_classic, corpus.events.spikes_again_and_again, corpus.courses.stuck_at_chance],
     ids=lambda kind: kind.__name__,
 )
 def test_changes_are_keys_of_the_configuration_and_at_most_three(kind) -> None:  # type: ignore[no-untyped-def]

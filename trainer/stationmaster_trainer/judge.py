@@ -60,6 +60,7 @@ def plan_for(spec: Spec) -> RulePlan:
         classes=len(facts.classes) or None,
         has_validation=facts.val_samples > 0,
         gradient_clip=config.gradient_clip,
+        samples_per_step=config.batch_size * config.gradient_accumulation,
         settings=dict(settings) if isinstance(settings, dict) else {},
     )
 
@@ -227,7 +228,7 @@ class Judge:
         seat.quiet += 1
         if seat.alert is None or seat.quiet < seat.watcher.calm:
             return
-        severity = "info" if seat.watcher.retracts else seat.alert.severity
+        severity = "info" if seat.watcher.refuted() else seat.alert.severity
         over = dataclasses.replace(seat.alert, severity=severity, open=False, time=record.time)
         seat.alert, seat.quiet, seat.told = None, 0, 0.0
         self.closed = [*self.closed[-(KEPT - 1) :], over]

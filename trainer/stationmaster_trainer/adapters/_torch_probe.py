@@ -25,6 +25,7 @@ class Probe:
             for _, parameter in named
         ]
         self._without = [name for name, parameter in named if parameter.grad is None]
+        self._dead = _dead(dict(named))
 
     def facts(self) -> dict[str, Any]:
         """See `layers.facts`; a parameter is unchanged when no sampled element differs."""
@@ -32,7 +33,24 @@ class Probe:
         for (name, parameter), before, norm in zip(self._named, self._before, self._norms, strict=True):
             difference = float((_sample(parameter) - before).float().norm())
             moved.append(layers.Moved(name, float(before.float().norm()), difference, norm, difference == 0.0))
-        return layers.facts(moved, self._without)
+        return layers.facts(moved, self._without) | {"dead_units": self._dead}
+
+
+def _dead(named: dict[str, nn.Parameter]) -> dict[str, float]:
+    """Layer → share of its units whose weights and bias get exactly no gradient from a batch; 16 layers at most.
+
+    Only layers with a bias of one number per unit are looked at: in a table of embeddings most rows get none, rightly.
+    """
+    found: dict[str, float] = {}
+    for name, parameter in named.items():
+        bias = named.get(name[: -len("weight")] + "bias") if name.endswith("weight") and parameter.ndim > 1 else None
+        if bias is None or bias.shape != parameter.shape[:1] or bias.grad is None or parameter.grad is None:
+            continue
+        silent = (bias.grad == 0) & (parameter.grad == 0).flatten(1).all(1)
+        share = float(silent.float().mean())
+        if share > 0.0 and len(found) < layers.MAX_GROUPS:
+            found[name.rpartition(".")[0] or name] = share
+    return found
 
 
 def _sample(parameter: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ class Excursions:
         if residual <= math.log(ratio):
             return False
         if self.count < GRACE:
+            if self.signed and self.count < START:  # around zero nothing can be said before there is a spread
+                return False
             return residual > max(math.log(8.0), 2.0 * math.log(ratio)) and (
                 self.highest is None or value > self.highest
             )
@@ -90,7 +92,7 @@ class Excursions:
         if self.count and self.straying == 0.0:
             self.residuals.add(residual)
         self.level.add(value)
-        if value < 0.0 and not self.signed:
+        if self.signed or value < 0.0:
             self.signed = True
             self.measure_zero()
         if self.highest is None or value > self.highest:
@@ -98,8 +100,15 @@ class Excursions:
         self.count += 1
 
     def measure_zero(self) -> None:
-        """Next to nothing of the starting level; a twentieth of it once the series has gone below zero."""
-        self.zero = max((0.05 if self.signed else 1e-12) * abs(median(self.start)), 1e-300)
+        """Next to nothing of the starting level. Once the series has gone below zero: its own spread, and a twentieth
+        of its size, for there zero is a value like any other."""
+        if not self.signed or not self.level:
+            self.zero = max(1e-12 * abs(median(self.start)), 1e-300)
+            return
+        ordered = self.level.ordered
+        last = len(ordered) - 1
+        size = max(abs(ordered[0]), abs(ordered[last]), abs(median(self.start)))
+        self.zero = max(ordered[3 * last // 4] - ordered[last // 4], 0.05 * size, 1e-300)
 
     def learn_tail(self, residual: float, limit: float) -> None:
         strayed = (residual - self.residuals.median()) / self.spread()

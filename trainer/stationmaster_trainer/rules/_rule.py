@@ -60,8 +60,7 @@ class Watcher:
     takes: ClassVar[tuple[str, ...]] = ("train",)
     """What the watcher wants to see: `train`, `eval`, `note`, and `alert` for the episodes that other rules open."""
     retracts: ClassVar[bool] = False
-    """Whether an episode that ends was refuted by what came later (a claim about the run's course, not an event): it
-    becomes info."""
+    """Whether an episode that ends was refuted by what came later (a claim about the run's course, not an event)."""
     calm: ClassVar[int] = 10
     """Judged records in a row without a Sight after which the episode is over."""
 
@@ -81,6 +80,10 @@ class Watcher:
     def finish(self) -> Sight | None:
         """The run is over: what can only be said now, because live it might still have passed."""
         return None
+
+    def refuted(self) -> bool:
+        """Whether the episode that just ended was refuted by its end: then it becomes info."""
+        return self.retracts
 
     def missing(self) -> str:
         """Why it could not judge so far; empty once it could."""

@@ -11,6 +11,10 @@ from ._window import Window, log_ratio, median
 
 START = 5
 """First finite points whose median is the starting loss."""
+LASTING = math.log(3.0)
+"""Rise (in logarithms) that is believed after 10 points; a smaller one must last longer, for it may be a swing."""
+SWING = 1.5
+"""A swing from its lowest to its middle and beyond is more than what it climbs within 20 points."""
 
 
 @dataclass
@@ -23,13 +27,24 @@ class Divergence(Watcher):
     """Distances of every fourth point from the running median, without the newest, which may belong to a rise."""
     pending: list[float] = field(default_factory=list)
     """The newest three distances: as long as `recent` reaches back."""
+    climbs: Window = field(default_factory=lambda: Window(50))
+    """By how much the running median rose (0: it fell) within 20 points, at every fourth point: how far the series
+    swings without diverging. The newest are left out, like the distances."""
+    levels: list[float] = field(default_factory=list)
+    """The running median at every fourth point, the newest eight."""
     start: list[float] = field(default_factory=list)
     best: float | None = None
     """Lowest running median so far."""
     since: int = 0
     """Step of the last record that was still at the best level."""
+    since_count: int = 0
+    """Number of that record."""
     count: int = 0
     last_step: int = 0
+    worst: float = 0.0
+    """Largest rise of the newest episode, in logarithms."""
+    seen_at: int = 0
+    """Number of the last record that saw a divergence."""
     away: bool = False
     """Whether the last look saw a divergence: its wild points are no measure of the ordinary noise."""
 
@@ -47,23 +62,28 @@ class Divergence(Watcher):
             return None
         level = recent.median()
         if self.count & 3 == 0:
-            self.learn_strays(abs(log_ratio(value, level, self.floor(level))))
+            self.learn_strays(abs(log_ratio(value, level, self.floor(level))), level)
         best = self.best
         if best is None or level < best:
-            self.best, self.since, self.away = level, record.step, False
+            self.best, self.since, self.since_count, self.away = level, record.step, self.count, False
             return None
         low = recent.quantile(0.2)
         if len(recent.ordered) < recent.size or low <= best or 0.0 < low <= best * self.known.settings["ratio"]:
-            self.since, self.away = record.step, False
+            self.since, self.since_count, self.away = record.step, self.count, False
             return None
         return self.judge(record, low, best)
 
-    def learn_strays(self, distance: float) -> None:
+    def learn_strays(self, distance: float, level: float) -> None:
         self.pending.append(distance)
+        self.levels.append(level)
         if len(self.pending) > 3:
             if not self.away:
                 self.deviation.add(self.pending[0])
             del self.pending[0]
+        if len(self.levels) > 8:
+            if not self.away:
+                self.climbs.add(max(0.0, log_ratio(self.levels[5], self.levels[0], self.floor(self.levels[0]))))
+            del self.levels[0]
 
     def finish(self) -> Sight | None:
         """A short run's last word: the newest points, three at least, are all far above the lowest."""
@@ -81,10 +101,16 @@ class Divergence(Watcher):
 
     def judge(self, record: Train, low: float, best: float) -> Sight | None:
         start, stray = median(self.start), self.deviation.quantile(0.9) if len(self.deviation) else 0.0
+        climb = self.climbs.quantile(0.9) if len(self.climbs) else 0.0
         rise = log_ratio(low, best, self.floor(best))
-        self.away = diverged(rise, stray, (low - best) / (start - best) if start > best else 1.0, self.known.settings)
+        lost = (low - best) / (start - best) if start > best else 1.0
+        lasted = self.count - self.since_count + int(0.8 * self.recent.size)
+        settled = rise * lasted >= self.recent.size * LASTING
+        self.away = settled and diverged(rise, max(stray, SWING * climb), lost, self.known.settings)
         if not self.away:
             return None
+        self.worst = max(self.worst, rise) if self.count - self.seen_at <= self.calm else rise
+        self.seen_at = self.count
         level = self.recent.median()
         message = (
             f"train loss rose from its best level {best:.4g} to {level:.4g} and has stayed above {low:.4g} "
@@ -93,9 +119,14 @@ class Divergence(Watcher):
         size = abs(low / best) if best else 1.0
         return Sight(self.since, record.step, size, "critical", message, {"best": best, "level": level, "start": start})
 
+    def refuted(self) -> bool:
+        """A moderate rise that came back by itself was a swing."""
+        return self.worst < LASTING
+
     def floor(self, base: float) -> float:
-        """What counts as zero: next to nothing of the starting loss; a twentieth of it for a loss below zero."""
-        return max((1e-12 if base > 0.0 else 0.05) * abs(self.start[0]), 1e-300)
+        """What counts as zero: next to nothing of the starting loss; for a loss below zero a twentieth of its size."""
+        start = abs(self.start[0])
+        return max(1e-12 * start if base > 0.0 else 0.05 * max(start, abs(base)), 1e-300)
 
     def missing(self) -> str:
         return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
@@ -122,7 +153,10 @@ RULES = (
         watch=lambda known: [Divergence(known)],
         settings={
             "ratio": Setting(1.5, "times the best running median that nearly all of the last 10 points exceed"),
-            "strays": Setting(2.0, "times the distance from the running median that one point in ten exceeds"),
+            "strays": Setting(
+                2.0,
+                "times what one point in ten exceeds: distance from the running median, or height of a swing",
+            ),
             "share": Setting(0.1, "share of what was learnt (start minus best) that must be lost again"),
         },
     ),

@@ -1,8 +1,8 @@
-"""`bad_initial_loss`, `frozen_parameters`, `vanishing_gradient`: what no curve shows, from the facts that the worker
-notes.
+"""`bad_initial_loss`, `frozen_parameters`, `vanishing_gradient`, `dead_units`: what no curve shows, from the facts that
+the worker notes.
 
-The facts come at step 1 and at some validations (`update_ratio` and `grad_norm` by layer group, `unchanged`,
-`expected_loss`). A log without them is not checked. Not covered: dead activations, for which no fact is noted.
+The facts come at step 1 and at some validations (`grad_norm` by layer group, `unchanged`, `dead_units` by layer,
+`expected_loss`). A log without them is not checked.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Vanishing(Watcher):
     first_step: int = 0
 
     def note(self, record: Note) -> Sight | None:
-        norms = _norms(record.facts)
+        norms = _by_layer(record.facts, "grad_norm") or {}
         if len(norms) < 2:
             return None
         self.looks += 1
@@ -119,18 +119,61 @@ class Vanishing(Watcher):
         return "" if self.looks >= 2 else NO_FACTS if not self.looks else "facts about the layers only once so far"
 
 
+@dataclass
+class Dead(Watcher):
+    """Units that get no gradient from any sample of a batch, at two looks in a row: they never switch on."""
+
+    series: ClassVar[str] = "notes"
+    judges: ClassVar[str] = "note"
+    takes: ClassVar[tuple[str, ...]] = ("note",)
+    calm: ClassVar[int] = 1
+    known: Known
+    looks: int = 0
+    before: list[str] = field(default_factory=list)
+    """Layers that were mostly silent at the last look."""
+    first_step: int = 0
+
+    def note(self, record: Note) -> Sight | None:
+        shares = _by_layer(record.facts, "dead_units")
+        if shares is None or self.few():
+            return None
+        self.looks += 1
+        silent = {layer: share for layer, share in shares.items() if share >= self.known.settings["share"]}
+        again = [layer for layer in silent if layer in self.before]
+        if not self.before:
+            self.first_step = record.step
+        self.before = list(silent)
+        if not again:
+            return None
+        worst = max(again, key=lambda layer: silent[layer])
+        message = (
+            f"{100 * silent[worst]:.0f} % of the units of {worst} got no gradient from any sample of the batch, "
+            f"twice in a row ({len(again)} such layers)"
+        )
+        return Sight(self.first_step, record.step, silent[worst], "warning", message, {"share": silent[worst]})
+
+    def few(self) -> bool:
+        """Whether a batch is so small that silence of a unit in it is no news (or its size is not known)."""
+        return (self.known.plan.samples_per_step or 0) < self.known.settings["samples"]
+
+    def missing(self) -> str:
+        if self.few():
+            return f"needs {self.known.settings['samples']:g} samples a step to call a unit dead"
+        return "" if self.looks >= 2 else NO_FACTS if not self.looks else "facts about the layers only once so far"
+
+
 def _number(facts: dict[str, Any], name: str) -> float | None:
     value = facts.get(name)
     usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable and value is not None else None
 
 
-def _norms(facts: dict[str, Any]) -> dict[str, float]:
-    """Layer group → finite gradient norm."""
-    found = facts.get("grad_norm")
+def _by_layer(facts: dict[str, Any], name: str) -> dict[str, float] | None:
+    """Layer (or layer group) → finite number; None where the fact is not noted."""
+    found = facts.get(name)
     if not isinstance(found, dict):
-        return {}
-    return {str(group): norm for group in found if (norm := _number(found, group)) is not None}
+        return None
+    return {str(layer): value for layer in found if (value := _number(found, layer)) is not None}
 
 
 RULES = (
@@ -174,6 +217,20 @@ RULES = (
         watch=lambda known: [Vanishing(known)],
         settings={
             "share": Setting(1e-6, "share of the largest group's gradient norm below which a group gets nothing")
+        },
+    ),
+    Rule(
+        name="dead_units",
+        severity="warning",
+        meaning=(
+            "Most units of a layer are switched off for every input: a step that was too large, or a bias far "
+            "below zero, has pushed them where ReLU has no slope. They cannot come back by themselves."
+        ),
+        advice="Lower the learning rate or lengthen the warm-up, use LeakyReLU or GELU, and scale the inputs.",
+        watch=lambda known: [Dead(known)],
+        settings={
+            "share": Setting(0.5, "share of a layer's units; SageMaker Debugger's DeadRelu takes the same half"),
+            "samples": Setting(16, "samples a step below which a silent unit may just have had nothing to say"),
         },
     ),
 )

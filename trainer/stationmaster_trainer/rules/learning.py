@@ -114,6 +114,8 @@ def unchanged(first: list[float], course: Course, drop: float) -> bool:
         if fall > 3.0 * error and fall > 0.3 * drop * abs(level):
             return False
         allowed = (level - later[2] + 1.5 * error) / abs(level) if level else math.inf
+    if later_error > drop * abs(late):
+        return False  # under such noise nothing is known, wherever the medians happen to lie
     early_quarter = course.part(0.0, 0.25)
     error = later_error * math.sqrt(2.0)
     if early_quarter - min(later) > max(3.0 * error, 0.3 * drop * abs(early_quarter)):
