@@ -9,10 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
+import orbax.checkpoint as ocp
 import pytest
 import torch
+from flax import nnx
 from flax_project import LINEN, NNX_NORM, PLAIN, FlaxProject
 
+from stationmaster_trainer import data, order, user_model
 from stationmaster_trainer.adapters._flax_trainee import FlaxTrainee
 from stationmaster_trainer.contract import Note, Train
 from stationmaster_trainer.feed import Batch
@@ -68,6 +72,64 @@ def test_the_steps_are_those_of_pytorch(plain: FlaxProject, optimizer: str) -> N
         assert norm.item() > 0.5, "clipped"
     for name, value in weights.items():
         np.testing.assert_allclose(trainee.now.params[name], value.detach().numpy(), atol=2e-5, rtol=0)
+
+
+def test_a_run_is_the_loop_that_a_person_would_write_with_optax(plain: FlaxProject) -> None:
+    """Same initial values, order, schedule, clipping and updates; the clip's factor has 1e-6 more below the line."""
+    plain.train_here(
+        batch_size=30, gradient_clip=0.5, weight_decay=0.1, betas=(0.9, 0.95), learning_rate=1e-2, warmup_steps=6,
+        total_steps=24, min_lr_ratio=0.1, val_data="none", checkpoint_every=24, validate_every=24,
+    )  # fmt: skip
+    config, records = plain.config, plain.records(Train)
+    train = data.load(config, plain.path).train
+    rate = optax.join_schedules(
+        (optax.linear_schedule(1e-2 / 6, 1e-2, 5), optax.cosine_decay_schedule(1e-2, 24 - 6, alpha=0.1)), (6,)
+    )
+    updates = optax.chain(optax.clip_by_global_norm(0.5), optax.adamw(rate, 0.9, 0.95, weight_decay=0.1))
+    model = user_model.load(plain.path / "model.py", plain.path).Net(64, 10, rngs=nnx.Rngs(config.seed))
+    optimizer = nnx.Optimizer(model, updates, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model: Any, optimizer: Any, inputs: Any, targets: Any) -> Any:
+        def loss(model: Any) -> Any:
+            return optax.softmax_cross_entropy_with_integer_labels(model(inputs), targets).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value, optax.tree.norm(gradients)
+
+    for at, record in enumerate(records):
+        batch = train.batch(order.batch_indices(config.seed, at, 30, len(train)))
+        loss, norm = step(model, optimizer, batch[0], batch[1].astype(np.int32))
+        assert record.loss == pytest.approx(float(loss), rel=2e-5)
+        assert record.grad_norm == pytest.approx(float(norm), rel=2e-4)
+        assert record.learning_rate == pytest.approx(float(rate(at)), rel=1e-5)
+    saved = ocp.PyTreeCheckpointer().restore(plain.checkpoints / "checkpoint-24" / "model")
+    for layer in ("first", "last"):
+        for name in ("kernel", "bias"):
+            np.testing.assert_allclose(saved[layer][name], getattr(getattr(model, layer), name)[...], atol=2e-5)
+
+
+def test_the_host_is_two_steps_ahead_of_the_device_and_no_further(plain: FlaxProject) -> None:
+    slow = "jax.lax.scan(lambda h, _: (h + 1e-6 * (h @ m), None), h, length=20_000)[0]"
+    plain.model(
+        PLAIN.replace("from flax", "import jax\nfrom flax").replace(
+            "return self.last(nnx.tanh(self.first(x)))",
+            f"h, m = nnx.tanh(self.first(x)), jax.numpy.eye(8)\n        return self.last({slow})",
+        )
+    )
+    trainee = plain.trainee(**SETTINGS)
+    batches = [(rows(trainee, 30 * at, 30 * at + 30),) for at in range(5)]
+    trainee.step(batches[0], 1e-3)  # compiles
+    assert len(trainee.drain()) == 1
+    for batch in batches[1:3]:
+        trainee.step(batch, 1e-3)
+        assert not trainee.now.params["last/bias"].is_ready(), "nobody waited for it"
+    oldest = trainee.now.params["last/bias"] + 0  # what the second of them made
+    trainee.step(batches[3], 1e-3)
+    trainee.step(batches[4], 1e-3)
+    assert oldest.is_ready(), "five steps are not on their way at once"
+    assert len(trainee.drain()) == 4
 
 
 def test_accumulated_batches_of_which_the_last_is_short_are_the_big_batch(plain: FlaxProject) -> None:
