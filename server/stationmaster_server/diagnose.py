@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec, plugins, stream
-from stationmaster_trainer.contract import Finished, Record, RulePlan, Spec
+from stationmaster_trainer import codec
+from stationmaster_trainer.contract import Finished, RulePlan, Spec
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.judge import Judge, plan_for
+from stationmaster_trainer.readers._folder import open_log
 from stationmaster_trainer.readers._reading import Reading
-from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.verdict import Account, Verdict, verdict
 
 
-def diagnose(path: Path, mapping: dict[str, str] | None = None) -> dict[str, Any]:
+def diagnose(path: Path, mapping: dict[str, str] | None = None, run: str | None = None) -> dict[str, Any]:
     """What the log at `path` says: verdict, alerts, what could not be checked, the best step. Plain JSON values.
 
+    `path` is a log file, the folder of a run, or a folder of several, of which `run` names one (else the newest).
     `mapping` corrects the columns, role → column. Raises FormatError for what cannot be read, ConfigError for a wrong
     mapping.
     """
-    plan = RulePlan()
-    if path.is_dir():
-        reading, plan = _run(RunDir(path))
-    else:
-        reading = _reader(path)(path, mapping)
+    reading = open_log(path, mapping, run)
+    plan = _plan(reading)
     judge, account = Judge(plan), Account()
     outcome = ""
     for record in reading.records:
@@ -41,33 +38,11 @@ def diagnose(path: Path, mapping: dict[str, str] | None = None) -> dict[str, Any
     return _answer(path, reading, judge, account, verdict(account, judge.alerts(), plan, outcome))
 
 
-def _run(run: RunDir) -> tuple[Reading, RulePlan]:
-    if not run.attempts():
-        raise FormatError(f"{run.path} is a folder without attempts.", "Give a log file or a folder below runs/.")
-    plan = plan_for(codec.loads(Spec, run.spec.read_bytes(), str(run.spec))) if run.spec.exists() else RulePlan()
-    reading = Reading("stationmaster run", {}, iter(()))
-
-    def counted() -> Iterator[Record]:
-        damage: list[stream.Damage] = []
-        for _, record in stream.merged(run, damage):
-            reading.rows += 1
-            yield record
-        reading.skipped = len(damage)
-
-    reading.records = counted()
-    return reading, plan
-
-
-def _reader(path: Path) -> Any:
-    if not path.exists():
-        raise FormatError(f"{path} does not exist.")
-    for name in plugins.known("readers"):
-        reader = plugins.find("readers", name)
-        if reader.accepts(path):
-            return reader.read
-    raise FormatError(
-        f"{path} is no log that is known here.", f"Known: {', '.join(plugins.known('readers'))}, or a run folder."
-    )
+def _plan(reading: Reading) -> RulePlan:
+    """What the rules may know beforehand: the confirmed configuration of a run of ours, else what the log says."""
+    if reading.spec is not None:
+        return plan_for(codec.loads(Spec, reading.spec.read_bytes(), str(reading.spec)))
+    return RulePlan(total_steps=reading.total_steps)
 
 
 def _answer(path: Path, reading: Reading, judge: Judge, account: Account, found: Verdict) -> dict[str, Any]:
@@ -85,8 +60,9 @@ def _answer(path: Path, reading: Reading, judge: Judge, account: Account, found:
         for alert in judge.alerts()
     ]
     answer = {
-        "source": f"{reading.source}: {path}",
+        "source": f"{reading.source}: {reading.path or path}",
         "columns": reading.columns,
+        "ignored": reading.ignored,
         "rows": reading.rows,
         "skipped": reading.skipped,
         "notes": reading.notes,

@@ -183,7 +183,7 @@ def test_a_run_folder_is_judged_without_its_superseded_records(tmp_path: Path) -
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match="without attempts"):
+    with pytest.raises(FormatError, match="holds no training log"):
         diagnose(tmp_path)
 
 

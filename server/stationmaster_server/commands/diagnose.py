@@ -9,11 +9,15 @@ from typing import Any
 
 from stationmaster_trainer.errors import ConfigError
 
+SHOWN = 12
+"""Ignored columns that are named."""
+
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declares the command."""
     parser = subparsers.add_parser("diagnose", help="what a finished training log says, of any tool")
-    parser.add_argument("path", help="log file, or a run folder")
+    parser.add_argument("path", help="log file, the folder of a run, or a folder of several")
+    parser.add_argument("--run", metavar="NAME", help="which run of a folder of several (default: the newest)")
     parser.add_argument("--json", action="store_true", help="the whole diagnosis as one JSON object")
     parser.add_argument(
         "--map", action="append", default=[], metavar="ROLE=COLUMN", help="name a column, for example loss=train_ce"
@@ -24,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the diagnosis; exit code 0 when the log was read, whatever it says."""
     from ..diagnose import diagnose
 
-    found = diagnose(Path(arguments.path), _mapping(arguments.map))
+    found = diagnose(Path(arguments.path), _mapping(arguments.map), arguments.run)
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -42,11 +46,23 @@ def _mapping(pairs: list[str]) -> dict[str, str] | None:
     return mapping or None
 
 
+def _columns(found: dict[str, Any]) -> list[str]:
+    """Which column was taken for what, and what was left."""
+    from ..answer import clean
+
+    taken = [f"{role.replace('_', ' ')} from {clean(column, 80)!r}" for role, column in found["columns"].items()]
+    lines = [f"Read: {', '.join(taken)}; {found['rows']:,} rows"] if taken else []
+    if found["ignored"]:
+        lines.append("Ignored: " + clean(", ".join(found["ignored"][:SHOWN]), 400))
+        lines[-1] += f" and {len(found['ignored']) - SHOWN} more" if len(found["ignored"]) > SHOWN else ""
+    return lines
+
+
 def _lines(found: dict[str, Any]) -> list[str]:
     from ..answer import clean
     from ..words import number, short
 
-    lines = [clean(str(found["source"])), f"Verdict: {found['verdict'].replace('_', ' ')}"]
+    lines = [clean(str(found["source"])), *_columns(found), f"Verdict: {found['verdict'].replace('_', ' ')}"]
     lines += [f"  {clean(one)}" for one in found["evidence"]]
     lines.append(f"Recommendation: {found['recommendation']}")
     lines += [f"  {json.dumps(change['values'])}: {clean(change['reason'])}" for change in found["changes"]]

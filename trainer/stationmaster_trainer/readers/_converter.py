@@ -38,6 +38,11 @@ class Converter:
     """Whether the epoch stands for the step, because there is no other."""
     once: bool = False
     """Whether a row that repeats step and loss of the one before is the same row printed again."""
+    also: tuple[str, ...] = ()
+    """Further columns of steps, for rows that lack the first."""
+    carried: bool = False
+    """Whether rows repeat the newest validation until there is another."""
+    last_eval: float | None = None
     count: int = 0
     step: int = 0
     raw: float = -math.inf
@@ -120,6 +125,8 @@ class Converter:
             self.step = self.count
             return
         value = number(row.get(self._step)) if self._step else epoch
+        if value is None and self.also:
+            value = next((found for name in self.also if (found := number(row.get(name))) is not None), None)
         if value is None or not math.isfinite(value):
             return
         if self._step and epoch is not None and epoch > self.epoch and value < self.raw:
@@ -140,7 +147,10 @@ class Converter:
         if loss is not None:
             self.last = (self.step, loss)
             yield from self.window.add(self.step, loss, self.rate)
+        if eval_loss is not None and self.carried and eval_loss == self.last_eval:
+            eval_loss = None
         if eval_loss is not None:
+            self.last_eval = eval_loss
             yield from self.window.flush()
             metrics = {name: value for key, name in self.metrics.items() if (value := number(row.get(key))) is not None}
             yield Eval(time=0.0, elapsed=0.0, step=self.step, loss=eval_loss, metrics=metrics, samples=0, seconds=0.0)

@@ -60,10 +60,10 @@ class Window:
 
 def fold(steps: Sequence[int], losses: Sequence[float], norms: Sequence[float], rate: float) -> Train:
     """One Train of the rows of a window, with the step of its largest loss and of the first non-finite one."""
-    total = sum(losses)
+    total, place, bad = sum(losses), None, ()  # type: float, int | None, tuple[int, ...]
     if total - total == 0.0:  # all finite
         high = max(losses)
-        place, low, mean, bad = losses.index(high), min(losses), total / len(losses), ()
+        place, low, mean = losses.index(high), min(losses), total / len(losses)
     else:
         mean, low, high, place, bad = _extremes(steps, losses)
     mean_norm, high_norm = _norms(norms)

@@ -13,7 +13,8 @@ from ..errors import ConfigError
 Row = Mapping[str, Any]
 
 STEP = """step global_step train_global_step trainer_global_step iteration iter iter_num it _step num_updates update
-    updates steps current_steps train_step global_steps iterations current_iteration global_iter position"""
+    updates steps current_steps train_step global_steps iterations current_iteration global_iter position batch
+    batch_idx"""
 EPOCH = "epoch epochs train_epoch ep current_epoch epoch_num trainer_epoch"
 LOSS = """loss train_loss training_loss loss_train train_loss_step loss_step lm_loss train_lm_loss total_loss
     train_total_loss loss_total train_nll train_nll_loss nll_loss train_ce ce_loss train_cross_entropy train_loss_epoch
@@ -48,7 +49,21 @@ PARTS = {
 VALIDATION = frozenset({"val", "valid", "validation", "eval", "evaluation", "dev", "test"})
 TRAINING = frozenset({"train", "training", "tr"})
 FILLERS = frozenset(
-    {"epoch", "step", "avg", "average", "mean", "total", "batch", "iter", "running", "value", "metrics", "losses"}
+    {
+        "set",
+        "epoch",
+        "step",
+        "avg",
+        "average",
+        "mean",
+        "total",
+        "batch",
+        "iter",
+        "running",
+        "value",
+        "metrics",
+        "losses",
+    }
 ) | {"smoothed", "scalar", "scalars", "per", "all", "global", "current", "the", "vs", "iterations"}
 LOSSES = frozenset({("loss",), ("nll",), ("nll", "loss"), ("lm", "loss"), ("ce",), ("ce", "loss"), ("xent",)}) | {
     ("cross", "entropy"),
@@ -56,12 +71,21 @@ LOSSES = frozenset({("loss",), ("nll",), ("nll", "loss"), ("lm", "loss"), ("ce",
     ("objective",),
 }
 NORM_WORDS = frozenset({"grad", "grads", "gradient", "gradients", "norm", "l2", "2", "0", "optim", "unclipped", "pre"})
-RATE_WORDS = frozenset({"lr", "learning", "rate", "optim", "optimizer", "adamw", "adam", "sgd", "group", "pg"}) | {
-    "0",
-    "1",
+NOT_RATES = frozenset({"scale", "scaler", "min", "max", "mult", "ratio", "factor", "decay", "end", "init", "final"}) | {
+    "base",
+    "warmup",
+    "peak",
+    "embed",
+    "ppl",
 }
 NOT_METRICS = ("loss", "runtime", "per_second", "time", "step", "epoch", "samples")
 ROLES = tuple(NAMES)
+RARE = 5
+"""A column that is filled so many times less often than another of the same role is a summary, not the series."""
+
+
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Where the words of `CrossEntropyLoss` meet."""
 
 
 @cache
@@ -81,7 +105,10 @@ def recognise(
     present: dict[str, str] = {}
     for name in names:
         present.setdefault(normalise(name), name)
-    found = {role: hit for role in NAMES if (hit := _likely(role, present)) is not None}
+    for name in tuple(present.values()):
+        present.setdefault(normalise(CAMEL.sub("_", name)), name)
+    counts = _counts(rows)
+    found = {role: hit for role in NAMES if (hit := _likely(role, present, counts)) is not None}
     for role, parts in PARTS.items():
         summed = [present[part] for part in parts if part in present]
         if role not in found and summed:
@@ -108,12 +135,23 @@ def _checked(mapping: Mapping[str, str], present: Mapping[str, str]) -> dict[str
     return found
 
 
-def _likely(role: str, present: Mapping[str, str]) -> str | None:
-    """The first of the role's names, else one that says the same in other words."""
-    exact = next((present[name] for name in NAMES[role] if name in present), None)
-    if exact is not None or role in ("step", "epoch", "split"):
-        return exact
-    return next((name for plain, name in present.items() if _says(role, plain)), None)
+def _counts(rows: Sequence[Row]) -> dict[str, int]:
+    """In how many of the first rows each column is filled."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        for name, value in row.items():
+            if value is not None and value != "":
+                counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _likely(role: str, present: Mapping[str, str], counts: Mapping[str, int]) -> str | None:
+    """The first of the role's names that is not rare beside the others, else one that says the same in other words."""
+    exact = [present[name] for name in NAMES[role] if name in present]
+    if not exact and role not in ("step", "epoch", "split"):
+        exact = [name for plain, name in present.items() if _says(role, plain)]
+    most = max((counts.get(name, 0) for name in exact), default=0)
+    return next((name for name in exact if RARE * counts.get(name, 0) >= most), None)
 
 
 def _says(role: str, name: str) -> bool:
@@ -124,19 +162,41 @@ def _says(role: str, name: str) -> bool:
         checked = any(word in VALIDATION for word in words)
         return core in LOSSES and checked == (role == "eval_loss")
     if role == "learning_rate":
-        return ("lr" in core or core[:2] == ("learning", "rate")) and set(core) <= RATE_WORDS
+        return ("lr" in core or core[:2] == ("learning", "rate")) and not NOT_RATES & set(core)
     return "norm" in core and any(word.startswith("grad") for word in core) and set(core) <= NORM_WORDS
 
 
 def _beside_the_loss(role: str, found: Mapping[str, str], present: Mapping[str, str], rows: Sequence[Row]) -> str:
-    """Of several columns of steps, the first that at least half of the rows with a loss have."""
-    column = found.get("loss") or found.get("eval_loss") or ""
-    parts = column.split("+")
+    """Of several columns of steps, that of the most different values among those that at least half of the rows with
+    a loss have; else one that stands in lines of its own, about as often. A constant is none; empty when none fits."""
+    parts = (found.get("loss") or found.get("eval_loss") or "").split("+")
     carrying = [row for row in rows if any(row.get(part) is not None for part in parts)]
-    for name in NAMES[role]:
-        if name in present and 2 * sum(row.get(present[name]) is not None for row in carrying) >= len(carrying):
-            return present[name]
-    return found[role]
+    if not carrying:
+        return found[role]
+    best, most = "", 1 if role == "step" and len(carrying) > 2 else 0
+    for name in (present[name] for name in NAMES[role] if name in present):
+        cells = [row[name] for row in carrying if row.get(name) is not None]
+        if not cells:  # the step stands in a line of its own before its figures
+            cells = [row[name] for row in rows if row.get(name) is not None]
+        if 2 * len(cells) >= len(carrying) and len(set(map(str, cells))) > most:
+            best, most = name, len(set(map(str, cells)))
+    return best
+
+
+def useful(name: str, mapping: Mapping[str, str] | None = None) -> bool:
+    """Whether a column could have a role or be a validation figure: what else a log holds need not be kept."""
+    if name in _mapped(tuple((mapping or {}).values())):
+        return True
+    plain = normalise(name)
+    if plain in KNOWN or any(plain in parts for parts in PARTS.values()):
+        return True
+    words = normalise(CAMEL.sub("_", name))
+    return any(_says(role, words) for role in ROLES[2:6]) or bool(metric_columns([name], {}))
+
+
+@cache
+def _mapped(columns: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(part.strip() for column in columns for part in (column, *column.split("+")))
 
 
 def metric_columns(names: Iterable[str], columns: Mapping[str, str]) -> dict[str, str]:

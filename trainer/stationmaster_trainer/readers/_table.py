@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +13,13 @@ from ..contract import Record
 from ..errors import FormatError
 from ._cells import Row, losses_come_back, number, shapes
 from ._converter import Cells, Converter
-from ._names import ignored, metric_columns, recognise
+from ._names import NAMES, ignored, metric_columns, normalise, recognise
 from ._reading import Mapping, Reading
 
 SAMPLE = 400
 """Rows that are looked at before the columns are named."""
+POSITION = "position"
+"""Column of a figure `n/total` without a name."""
 MOST_RECORDS = 25_000
 """Rows beyond twice which a log is folded into windows, so that a long one takes seconds."""
 
@@ -76,6 +79,8 @@ class Layout:
     """Whether rows of several kinds stand in one table, so that an empty loss in a row of another kind is no NaN."""
     once: bool = False
     """Whether the same row may be printed several times (progress bars, several processes)."""
+    several_steps: bool = False
+    """Whether kinds of rows may name their step differently."""
     rows: float = 0.0
     """Rows to be expected."""
 
@@ -100,8 +105,12 @@ def reading(
     by_epoch = "step" not in columns and "epoch" in columns and _whole(head, columns["epoch"])
     kinds = shapes(head, loss) if layout.sparse else None
     every, gaps = _every(layout.rows), losses_come_back(head, loss)
-    converter = Converter(columns, metrics, every, gaps, kinds, by_epoch, layout.once)
-    found = Reading(layout.source, columns, iter(()), ignored=ignored(names, columns, metrics))
+    steps = [name for name in names if normalise(name) in NAMES["step"] and name not in (columns.get("step"), POSITION)]
+    also = tuple(steps) if layout.several_steps and "step" in columns else ()
+    converter = Converter(columns, metrics, every, gaps, kinds, by_epoch, layout.once, also)
+    converter.carried = layout.once and _carried(head, columns.get("eval_loss", ""))
+    found = Reading(layout.source, columns, iter(()))
+    found.ignored = [name for name in ignored(names, columns, metrics) if name not in also]
     if "step" not in columns:
         found.notes.append(f"no column of steps: {'epochs are taken' if by_epoch else 'rows are counted'}")
     if converter.every > 1:
@@ -124,4 +133,11 @@ def _every(rows: float) -> int:
 def _whole(head: Sequence[Row], column: str) -> bool:
     """Whether every epoch of the first rows is a whole number."""
     found = [value for row in head if (value := number(row.get(column))) is not None and math.isfinite(value)]
-    return bool(found) and all(value == int(value) for value in found)
+    return len(set(found)) > min(1, len(found) // 3) and all(value == int(value) for value in found)
+
+
+def _carried(head: Sequence[Row], column: str) -> bool:
+    """Whether most rows repeat the validation loss of the row before."""
+    cells = [value for row in head if (value := number(row.get(column))) is not None]
+    again = sum(1 for before, now in itertools.pairwise(cells) if before == now)
+    return len(cells) > 3 and 2 * again > len(cells)
