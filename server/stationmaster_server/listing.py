@@ -44,6 +44,10 @@ FORMATS = {
 """File suffix → format, of those that the trainer reads."""
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 WEIGHTS = frozenset({".safetensors", ".gguf", ".bin"})
+BESIDE_MODELS = frozenset(
+    {"tokenizer.json", "tokenizer_config.json", "preprocessor_config.json", "model.safetensors.index.json"}
+)
+"""Files that stand beside a model's config.json and nothing else's."""
 _ROLES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "eval": "val", "test": "test", "testing": "test", "holdout": "test",
@@ -78,7 +82,9 @@ class Listing:
     notebooks: list[str] = field(default_factory=list)
     data: list[DataFile] = field(default_factory=list)
     model_folders: list[str] = field(default_factory=list)
-    """Folders with a config.json beside weights, as Transformers saves a model."""
+    """Folders with a config.json beside weights or a tokenizer, as Transformers saves a model; GGUF files."""
+    config_folders: list[str] = field(default_factory=list)
+    """Folders with a config.json alone, which may be a model to train from scratch, or anything."""
     image_folders: list[str] = field(default_factory=list)
     """Folders that hold images themselves."""
     notes: list[str] = field(default_factory=list)
@@ -171,9 +177,11 @@ def _sort_in(folder: str, entries: list[_Entry], found: Listing) -> list[str]:
     names = {entry.name for entry in entries}
     if folder and ("pyvenv.cfg" in names or "conda-meta" in names):
         return []
-    if folder and "config.json" in names and any(os.path.splitext(name)[1] in WEIGHTS for name in names):
-        found.model_folders.append(folder)
-        return []
+    if folder and "config.json" in names:
+        if BESIDE_MODELS & names or any(os.path.splitext(name)[1] in WEIGHTS for name in names):
+            found.model_folders.append(folder)
+            return []
+        found.config_folders.append(folder)
     files = [entry for entry in entries if not entry.is_folder and not entry.name.startswith(".")]
     texts = [entry for entry in files if entry.name.lower().endswith(".txt") and _is_data(entry.path, ".txt")]
     if len(texts) > MANY_TEXTS and folder:

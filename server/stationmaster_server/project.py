@@ -13,6 +13,7 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
+from . import savedmodel
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
@@ -95,6 +96,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     Never raises for what lies in the project: what cannot be used is a finding.
     """
     listing = walk(project)
+    listing.model_folders += [folder for folder in listing.config_folders if savedmodel.is_model(project / folder)]
     files, left_out = read_all(project, listing.python)
     listing.notes += [left_out] if left_out else []
     framework = detect(files, listing.model_folders)
@@ -125,7 +127,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         environment=environment,
         missing=missing,
         hardware=hardware(project),
-        findings=(*findings, *_listing_findings(listing)),
+        findings=(*findings, *_model_findings(project, listing, framework), *_listing_findings(listing)),
     )
 
 
@@ -258,6 +260,13 @@ def _source_findings(
             advice = 'Put the training below `if __name__ == "__main__":`.'
             findings.append(Finding("source", "warning", message, advice))
     return findings
+
+
+def _model_findings(project: Path, listing: Listing, framework: FrameworkFacts) -> list[Finding]:
+    """Of saved models where they may be what is trained; beside another framework they are none of its business."""
+    if framework.name != "transformers":
+        return []
+    return [finding for folder in listing.model_folders[:3] for finding in savedmodel.findings(project, folder)]
 
 
 def _listing_findings(listing: Listing) -> list[Finding]:

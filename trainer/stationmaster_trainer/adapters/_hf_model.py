@@ -181,6 +181,14 @@ def _pretrained(source: Source, model: Any, kind: str, dtype: torch.dtype, findi
             **source.options,
         )
     missing = sorted(info["missing_keys"])
+    replaced = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
+    body = [key for key in replaced if key.startswith(f"{made.base_model_prefix}.")]
+    if body:
+        raise ModelError(
+            f"the weights of {source.named.name} are of another model: {len(body)} tensors of {type(made).__name__} "
+            f"have another shape, for example {body[0]}.",
+            "The config.json does not belong to these weights: take both from one place.",
+        )
     total = len(made.state_dict())
     if len(missing) > FOREIGN * total:
         raise ModelError(
@@ -188,7 +196,6 @@ def _pretrained(source: Source, model: Any, kind: str, dtype: torch.dtype, findi
             f"{type(made).__name__} are missing, for example {missing[0]}.",
             "The config.json does not belong to these weights: take both from one place.",
         )
-    replaced = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
     if missing or replaced:
         message = f"new weights, not from {source.named.name}: {', '.join((missing + replaced)[:6])}."
         advice = "A new head is usual for a new task." if kind != CAUSAL else "Generation starts untrained there."
