@@ -86,9 +86,9 @@ def unknown_arguments(tool: str, unknown: list[str], known: list[str]) -> CallTo
 
 
 def clean(text: str, limit: int = MAX_UNTRUSTED) -> str:
-    """Foreign text made harmless to show: control, ANSI, bidirectional and zero-width characters out, what has the form
-    of a secret out, length capped."""
-    kept = redact.forms(text if text.isprintable() else "".join(filter(_harmless, text)))
+    """Foreign text made harmless to show: control, ANSI, bidirectional and zero-width characters out, secrets
+    out, length capped."""
+    kept = redact.text(text if text.isprintable() else "".join(filter(_harmless, text)))
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
 
 

@@ -73,6 +73,7 @@ def run(argv: Sequence[str], *, cwd: Path, timeout: float, env: Mapping[str, str
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        umask=0o077,
     )
     assert child.stdout is not None
     tail = _Tail(child.stdout)

@@ -21,6 +21,7 @@ if pid:
     os.write(1, b"%d" % pid)
     os._exit(0)
 os.setsid()
+os.umask(0o077)
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 2)
 child = os.fork() if status else 0
@@ -36,7 +37,8 @@ except OSError as error:
     os.write(2, f"{argv[0]}: {error}\\n".encode())
     os._exit(127)
 """
-"""The server has threads and must not fork by itself; this tiny program does it."""
+"""The server has threads and must not fork by itself; this tiny program does it. What a run writes is its owner's
+alone, whatever writes it."""
 
 
 def spawn(

@@ -13,7 +13,7 @@ import secrets
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,8 @@ def _folder(project: Path) -> Path:
         path.mkdir(mode=0o700, exist_ok=True)
         ignore = path / ".gitignore"
         if not ignore.exists():
-            ignore.write_text("*\n", "utf-8")
+            with suppress(FileExistsError):
+                rundir.create(ignore, b"*\n")
     except OSError as error:
         raise _unwritable(path, error) from None
     return path
