@@ -180,11 +180,9 @@ def _start(project: Path, run: RunDir, request: EvaluationRequest) -> None:
 
 def _wait(run: RunDir, request: EvaluationRequest, seconds: float, new: bool) -> Scored:
     """The answer, or none when the time is up. Raises the error of the scoring, RunError when it died."""
-    deadline, seen = time.monotonic() + seconds, False
+    deadline = time.monotonic() + seconds
     while True:
-        working = process.is_locked(run.evaluations / LOCK)  # before the answer: what a dead process wrote is complete
-        alive = working or (not seen and _alive(run, request))
-        seen |= working
+        alive = _alive(run, request)  # before the answer: what a dead process wrote is complete by then
         facts = testreport.read(run, request.number)
         if facts is not None:
             testreport.raise_error(facts)
@@ -217,7 +215,8 @@ def _read(path: Path) -> EvaluationRequest | None:
 
 def _alive(run: RunDir, request: EvaluationRequest) -> bool:
     """Whether the scoring goes on, or has only just been ordered."""
-    return process.is_locked(run.evaluations / LOCK) or time.time() - request.time < BEGIN_SECONDS
+    begun = (run.evaluations / f"{request.number:03d}.begun").exists()  # it holds the lock since before that
+    return process.is_locked(run.evaluations / LOCK) or (not begun and time.time() - request.time < BEGIN_SECONDS)
 
 
 def _requests(run: RunDir) -> Iterator[tuple[int, Path]]:

@@ -160,7 +160,15 @@ def cause(dossier: Dossier) -> list[str]:
     """Why the run ended as it did, when it did not complete; evidence in our own words only."""
     if dossier.status.cause in (None, "completed"):
         return []
-    return [f"Cause: {line}" for line in progress.end(dossier.status)]
+    told = [f"Cause: {line}" for line in progress.end(dossier.status)]
+    best, spec = dossier.tally.best_eval, dossier.spec
+    if dossier.status.cause == "early_stopping" and best is not None and spec is not None:
+        patience = spec.config.early_stopping_patience or 0
+        told.append(
+            f"Patience: {many(patience, 'validation')} after step {count(best.step)} gave no lower loss than its "
+            f"{loss(best.loss)} (early_stopping_patience {patience})."
+        )
+    return told
 
 
 def decided(dossier: Dossier) -> list[str]:

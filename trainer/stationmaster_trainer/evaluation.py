@@ -67,6 +67,7 @@ def main(request_path: str) -> int:
     if lock is None:
         print("another evaluation of this run goes on", file=sys.stderr)
         return 3
+    (path.parent / f"{path.name.partition('.')[0]}.begun").touch(0o600)
     request = codec.loads(EvaluationRequest, rundir.read(path), path.name)
     started = time.monotonic()
     found = _carded(replace(answer(request), time=time.time(), seconds=time.monotonic() - started))

@@ -165,7 +165,7 @@ class RunDir:
 
     @property
     def evaluations(self) -> Path:
-        """`<n>.request.json`, `<n>.json` and `<n>.log` of each evaluation on a test set."""
+        """`<n>.request.json`, `<n>.begun`, `<n>.json` and `<n>.log` of each evaluation on a test set."""
         return self.path / "evaluations"
 
     def attempt(self, number: int) -> AttemptDir:
