@@ -9,13 +9,23 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stationmaster_server import runs, seal
+from stationmaster_server import resume, runs, seal
 from stationmaster_trainer import codec, order, stream
-from stationmaster_trainer.contract import Action, DataFacts, Launch, Record, Spec, Status, TrainingConfig
+from stationmaster_trainer.contract import (
+    Action,
+    Checkpoint,
+    DataFacts,
+    Launch,
+    Record,
+    Spec,
+    Status,
+    Train,
+    TrainingConfig,
+)
 from stationmaster_trainer.rundir import RunDir
 
 T = TypeVar("T")
@@ -59,27 +69,26 @@ class Bench:
 
     path: Path
     config: TrainingConfig = PLAN
-    env: dict[str, str] = field(default_factory=dict)
 
     def write(self, name: str, source: str) -> None:
         """A file of the project."""
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_text(textwrap.dedent(source))
 
-    def begin(self, samples: int = SAMPLES, **changes: Any) -> RunDir:
+    def begin(self, samples: int = SAMPLES, classes: tuple[str, ...] = ("a", "b", "c"), **changes: Any) -> RunDir:
         """Creates the run and sets it going."""
         self.config = replace(self.config, **changes)
         steps = -(-samples // self.config.batch_size)
         spec = Spec(
             self.config,
-            DataFacts(samples, 200, steps, 1, 1, ("a", "b", "c")),
+            DataFacts(samples, 200, steps, 1, 1, classes),
             str(self.path),
             str(self.path / "runs" / "run"),
             str(self.path / "checkpoints" / "run"),
             "0" * 64,
         )
         run = runs.create_run(spec, "run_name: run\n", {}, seal.seal_run)
-        runs.start_attempt(run, sys.executable, env=self.env)
+        runs.start_attempt(run, sys.executable)
         return run
 
     @property
@@ -94,7 +103,7 @@ class Bench:
         """The last status."""
         return self.until(lambda: (seen := runs.view(self.run)).over and not seen.alive and seen.status)
 
-    def until(self, look: Callable[[], T | None | bool], seconds: float = DEADLINE) -> T:
+    def until(self, look: Callable[[], T | bool | None], seconds: float = DEADLINE) -> T:
         """The first true value of `look`."""
         deadline = time.monotonic() + seconds
         while not (found := look()):
@@ -122,6 +131,36 @@ class Bench:
     def kill(self, who: str) -> None:
         """SIGKILL to the `worker` or the `supervisor`."""
         os.kill(getattr(self.status(), who).pid, signal.SIGKILL)
+
+
+def kill_after_rollback(bench: Bench) -> dict[int, tuple[object, ...]]:
+    """Kills the worker of attempt 2 behind its next checkpoint, resumes, and waits for the end.
+
+    Returns what attempt 2 had shown at the steps that attempt 3 did again; the caller compares.
+    """
+
+    def far_enough() -> bool:
+        saved = bench.records(Checkpoint, 2)
+        trained = bench.records(Train, 2)
+        return bool(saved and trained and trained[-1].step >= saved[0].step + 4)
+
+    bench.until(lambda: len(bench.run.attempts()) == 2 and far_enough())
+    bench.kill("worker")
+    assert bench.end().cause == "signal"
+    resumed = resume.resume(bench.path, None)
+    assert resumed.step is not None and resumed.step > bench.launch(2).resume_step
+    assert bench.launch(3).rollbacks == bench.launch(2).rollbacks
+    assert bench.end().state == "succeeded"
+    begun = resumed.step
+    return {step: seen for step, seen in shown(bench, 2).items() if step > begun}
+
+
+def shown(bench: Bench, attempt: int) -> dict[int, tuple[object, ...]]:
+    """Step → loss, gradient norm, rate, samples, epoch and rows of each record of an attempt."""
+    return {
+        one.step: (one.loss, one.grad_norm, one.learning_rate, one.samples, one.epoch, one.worst_samples)
+        for one in bench.records(Train, attempt)
+    }
 
 
 def poison(*steps: int, batch: int = BATCH, samples: int = SAMPLES, seed: int = SEED) -> list[int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from action_bench import Bench
+
+for _folder in ("pytorch", "transformers"):  # what makes a tiny model of Transformers stands there
+    sys.path.append(str(Path(__file__).parent.parent / _folder))
 
 
 @pytest.fixture

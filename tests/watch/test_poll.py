@@ -17,7 +17,7 @@ import pytest
 from stationmaster_trainer.contract import Identity, LoggerState
 
 NAMES = "run state cause step total_steps loss loss_average learning_rate grad_norm samples_per_second eta_seconds"
-NAMES += " eval best checkpoint alerts cursor next_poll_seconds"
+NAMES += " eval best checkpoint actions alerts cursor next_poll_seconds"
 
 
 def tokens(text: str) -> int:
