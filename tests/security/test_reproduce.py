@@ -1,0 +1,132 @@
+"""A run can be started once more and gives the same numbers, or it is said what changed since."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import pytest
+from guarded import finished, git
+from pseudo_terminal import ASSISTANTS, Terminal
+
+
+class Old(NamedTuple):
+    project: Any
+    chat: Any
+    run: str
+
+
+def reproduce(old: Old, *arguments: str, run: str = "") -> subprocess.CompletedProcess[str]:
+    plain = {name: value for name, value in os.environ.items() if name not in ASSISTANTS}
+    return subprocess.run(
+        [*command(old), run or old.run, *arguments],
+        env={**plain, **old.project.environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        start_new_session=True,
+    )
+
+
+def command(old: Old) -> list[str]:
+    return [sys.executable, "-m", "stationmaster_server", "reproduce", "--project", str(old.project.path)]
+
+
+def losses(old: Old, run: str) -> list[tuple[str, int, str]]:
+    """Kind, step and loss of every record, to the last bit."""
+    stream = old.project.path / "runs" / run / "attempts" / "001" / "stream.jsonl"
+    records = [json.loads(line) for line in stream.read_text().splitlines()]
+    return [(one["kind"], one["step"], repr(one["loss"])) for one in records if one["kind"] in ("train", "eval")]
+
+
+@pytest.fixture(scope="module")
+def old(hall: Any) -> Old:
+    project = hall.make("again")
+    project.write(".gitignore", "digits.csv\nruns/\ncheckpoints/\n")
+    git(project.path, "init")
+    git(project.path, "add", "-A")
+    git(project.path, "commit", "-m", "first")
+    chat = hall.connect(project)
+    digest = chat.confirmed(total_steps=60, num_threads=1, log_every=5).facts["digest"]
+    run = chat.accepted("start_run", digest=digest).facts["run"]
+    assert finished(chat, run)["state"] == "succeeded"
+    return Old(project, chat, run)
+
+
+def test_nothing_changed_and_a_person_says_yes_gives_the_same_losses_to_the_last_bit(old: Old) -> None:
+    assert reproduce(old, "--check").returncode == 0
+    screen = Terminal([*command(old), old.run], old.project)
+    screen.type(screen.until(rb"Type (\w{4}) to approve"))
+    shown = screen.rest()
+    assert screen.code == 0 and "Same: configuration, model file, data" in shown and "Differs" not in shown
+    again = f"{old.run}-again-001"
+    assert finished(old.chat, again)["state"] == "succeeded"
+    assert losses(old, again) == losses(old, old.run) and len(losses(old, again)) >= 12
+    checklist = json.loads((old.project.path / "runs" / again / "checklist.json").read_text())
+    gates = {gate["gate"]: gate for gate in checklist["gates"]}
+    assert gates["approval"]["by"] == "person (terminal)" and checklist["reproduces"] == old.run
+    assert gates["approval"]["evidence"]["digest"] == checklist["digest"] != ""
+    assert set(gates) == {"logging", "validation", "configuration", "approval"}
+
+
+def test_without_a_terminal_it_is_declared_and_a_policy_refuses_that(old: Old) -> None:
+    refused = reproduce(old)
+    assert refused.returncode == 2 and "there is no terminal to ask in" in refused.stderr
+    policy = old.project.path / ".stationmaster" / "policy.yaml"
+    policy.write_text("require_approval: person\n")
+    refused = reproduce(old, "--yes")
+    policy.unlink()
+    assert refused.returncode == 2 and "demands that a person approves" in refused.stderr
+
+
+def test_what_surrounds_the_training_and_differs_is_said(old: Old) -> None:
+    record = old.project.path / "runs" / old.run / "attempts" / "001" / "environment.json"
+    before = record.read_text()
+    plain = json.loads(before)
+    plain["distributions"] |= {"torch": "1.0", "gone": "2"}
+    plain["cpu"]["model"] = "a\x1b[31m slower one"
+    record.write_text(json.dumps(plain))
+    old.project.write("other.py", "x = 1\n")
+    try:
+        done = reproduce(old, "--check")
+    finally:
+        record.write_text(before)
+        (old.project.path / "other.py").unlink()
+    assert done.returncode == 1
+    assert "torch: 1.0 then, 2." in done.stdout and "gone: 2 then, none now" in done.stdout
+    assert "untracked files: none then, 1 of them now" in done.stdout or "untracked files: 0 of them" in done.stdout
+    assert "CPU: a[31m slower one then" in done.stdout and "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize(("name", "what"), [("model.py", "the model file"), ("digits.csv", "the data")])
+def test_changed_files_are_named_and_nothing_starts(old: Old, name: str, what: str) -> None:
+    path = old.project.path / name
+    before = path.read_bytes()
+    path.write_bytes(before + (b"# more\n" if name.endswith("py") else before.splitlines(keepends=True)[-1]))
+    try:
+        done = reproduce(old, "--yes")
+    finally:
+        path.write_bytes(before)
+    assert done.returncode == 2
+    assert f"run {old.run} cannot be reproduced: {what} changed since it was confirmed." in done.stderr
+
+
+def test_an_unknown_run_is_answered_with_the_known_ones(old: Old) -> None:
+    done = reproduce(old, run="../x")
+    assert done.returncode == 2 and f"Known runs: {old.run}" in done.stderr.replace(f"{old.run}-again-001, ", "")
+
+
+def test_a_run_without_a_record_says_so(old: Old) -> None:
+    record = old.project.path / "runs" / old.run / "attempts" / "001" / "environment.json"
+    for junk in (b"", b"[1]", b"\xff" * 10, b"[" * 100_000, b'{"cpu": 7, "git": [], "distributions": "x"}'):
+        before = record.read_bytes()
+        record.write_bytes(junk)
+        try:
+            done = reproduce(old, "--check")
+        finally:
+            record.write_bytes(before)
+        assert done.returncode == 1 and ("no readable record" in done.stdout or "then" in done.stdout), done.stderr
