@@ -306,6 +306,8 @@ class Train:
     worst_samples: tuple[int, ...] = ()
     """Rows, in their source file and counted from 1, of the batch at `nonfinite_step`, else at `loss_max_step`; capped,
     may be empty."""
+    steepest_samples: tuple[int, ...] = ()
+    """The same of the batch at `grad_norm_max_step`, when that is another step."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Window:
         self._norm_max_step: int | None = None
         self._bad, self._bad_step, self._bad_what = 0, 0, ""
         self._worst: Sequence[int] = ()
+        self._steepest: Sequence[int] = ()
 
     def add(
         self,
@@ -80,7 +81,7 @@ class Window:
                 self._norm_sum += grad_norm
                 self._norms += 1
                 if grad_norm > self._norm_max:
-                    self._norm_max, self._norm_max_step = grad_norm, step
+                    self._norm_max, self._norm_max_step, self._steepest = grad_norm, step, indices
             else:
                 bad = bad or "grad_norm"
         if bad:
@@ -106,6 +107,8 @@ class Window:
             raise ValueError("the window holds no step")
         now = self._clock()
         seconds = now - self._start - self._paused
+        worst_step = self._bad_step if self._bad else self._loss_max_step
+        steepest = self._steepest if self._norm_max_step != worst_step else ()
         record = Train(
             time=time.time(),
             elapsed=elapsed,
@@ -129,6 +132,7 @@ class Window:
             grad_norm_max_step=self._norm_max_step,
             data_seconds=self._data_seconds,
             worst_samples=tuple(int(index) for index in self._worst[:MAX_INDICES]),
+            steepest_samples=tuple(int(index) for index in steepest[:MAX_INDICES]),
         )
         self._start, self._paused = now, 0.0
         self._clear()

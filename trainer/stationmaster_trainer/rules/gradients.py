@@ -44,9 +44,10 @@ class GradNormSpike(Watcher):
             f"gradient norm {value:.4g} at step {first}: {value / base:.3g} times its running median "
             f"{base:.4g}{clipped}"
         )
-        return Sight(
-            first, record.step, value / base, severity, message, {"value": value, "median": base, "ratio": value / base}
-        )
+        worst = record.nonfinite_step if record.nonfinite_step is not None else record.loss_max_step
+        samples = record.worst_samples if first == worst else record.steepest_samples
+        seen = {"value": value, "median": base, "ratio": value / base}
+        return Sight(first, record.step, value / base, severity, message, seen, samples)
 
     def missing(self) -> str:
         count = self.history.count
