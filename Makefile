@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: setup demo test lint bench docs clean
+.PHONY: setup demo test lint bench scorecard support docs clean
 
 setup: $(VENV)/.ready
 
@@ -32,8 +32,18 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/adapters.py --write docs/support.md
 	$(BIN)/python benchmarks/poll.py --long 1000000
 	$(BIN)/python benchmarks/rules.py
+
+# The table of docs/support.md comes from the tests that it tells of.
+support: setup
+	STATIONMASTER_SUPPORT=docs/support.md $(BIN)/python -m pytest tests/matrix
+
+# How often the early warnings are right, beside the checklist read word for word and five public tools; LOGS=folder adds
+# real logs that were labelled by hand.
+scorecard: setup
+	$(BIN)/python benchmarks/scorecard.py --write README.md
 
 docs: setup
 	$(BIN)/stationmaster docs

@@ -25,10 +25,24 @@ BREAK = 150
 
 
 def _log(recipe: Recipe, fault: str = "", visible: int = 0) -> Log:
-    """`visible`: the step from which the fault can be seen; 0 for the whole run."""
+    """`visible`: the step from which the fault can be seen; 0 for the whole run, -1 where the loss itself tells."""
     records = trained(recipe)
+    if visible < 0:
+        return Log(records, plan_of(recipe), fault, _risen(records))
     at = next(place for place, record in enumerate(records) if isinstance(record, Train) and record.step >= visible)
     return Log(records, plan_of(recipe), fault, at)
+
+
+def _risen(records: list[Record]) -> int:
+    """Place of the third train record in a row that is not finite or 1.6 times the lowest before."""
+    lowest, row = math.inf, 0
+    for place, record in enumerate(records):
+        if isinstance(record, Train):
+            row = 0 if record.loss <= 1.6 * lowest else row + 1
+            lowest = min(lowest, record.loss)
+            if row == 3:
+                return place
+    return 0
 
 
 # --- sound
@@ -75,19 +89,19 @@ def real_rate_raised_too_far(rng: Rng) -> Log:
     recipe = Recipe(
         rng.randrange(10**6), sgd=True, rate=0.05, schedule="constant", factor=lambda s: factor if s >= BREAK else 1.0
     )
-    return _log(recipe, "breakdown", BREAK + 1)
+    return _log(recipe, "breakdown", -1)
 
 
 def real_sign_of_the_step(rng: Rng) -> Log:
     """The optimizer climbs."""
     recipe = Recipe(rng.randrange(10**6), sgd=True, rate=rng.uniform(0.01, 0.05), schedule="constant")
     recipe.spoil = lambda step, loss, model: loss * 1.0 - 2.0 * (loss - loss.detach())
-    return _log(recipe, "breakdown", 10)
+    return _log(recipe, "breakdown", -1)
 
 
 def real_gradients_never_cleared(rng: Rng) -> Log:
     recipe = Recipe(rng.randrange(10**6), sgd=True, rate=rng.uniform(0.05, 0.2), schedule="constant", zero_grad=False)
-    return _log(recipe, "breakdown", 10)
+    return _log(recipe, "breakdown", -1)
 
 
 def real_shuffled_labels(rng: Rng) -> Log:

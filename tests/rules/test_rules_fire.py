@@ -30,14 +30,14 @@ HARD = {
 def test_the_fault_is_found(kind) -> None:  # type: ignore[no-untyped-def]
     for seed in SEEDS:
         log = corpus.make(kind, seed)
-        _, at = scorecard.judged(log)
+        at = scorecard.judged(log).named
         assert at is not None, f"seed {seed}"
 
 
 @pytest.mark.parametrize("kind", [k for k in corpus.HEALTHY if k.__name__ not in HARD], ids=lambda kind: kind.__name__)
 def test_a_healthy_run_is_not_warned(kind) -> None:  # type: ignore[no-untyped-def]
     for seed in SEEDS:
-        alerts, _ = scorecard.judged(corpus.make(kind, seed))
+        alerts = scorecard.judged(corpus.make(kind, seed)).final
         assert alerts == [], f"seed {seed}"
 
 
