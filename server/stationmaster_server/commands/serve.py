@@ -1,4 +1,4 @@
-"""`stationmaster serve`: the MCP server on stdin and stdout; gone within a second once the client is."""
+"""`stationmaster serve`: the MCP server on stdin and stdout, gone within a second once the client is; or over HTTP."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     """Declares the command."""
     parser = subparsers.add_parser("serve", help="the MCP server on stdin and stdout, for an assistant")
     parser.add_argument("--root", action="append", metavar="DIR", help="folder that projects may lie in (repeatable)")
+    parser.add_argument("--http", action="store_true", help="serve HTTP on 127.0.0.1 instead, behind a token")
+    parser.add_argument("--port", type=int, default=0, help="with --http: the port (default: a free one)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -32,11 +34,26 @@ def run(arguments: argparse.Namespace) -> int:
     server = build_server(Roots.of(arguments.root))
     import anyio
 
+    if arguments.http:
+        return _serve_http(server, arguments.port)
+
     try:
         anyio.run(_serve, server)
     except (BrokenPipeError, ConnectionResetError):
         pass  # the client is gone
     _leave(0)
+    return 0
+
+
+def _serve_http(server: Stationmaster, port: int) -> int:
+    import anyio
+
+    from .. import http
+
+    secret, bound = http.token(), http.listen(port)
+    address = f"http://{http.ADDRESS}:{bound.getsockname()[1]}{http.PATH}"
+    print(f"Serving {address}; the bearer token stands in {http.token_path()}", file=sys.stderr, flush=True)
+    anyio.run(http.serve, server, bound, secret)
     return 0
 
 
