@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import errno
 import json
-import re
-import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scoring_bench import by_the_card, card_of, folder_of
 from training_project import KILLED, MLP, Project
 
-import stationmaster_trainer
 from stationmaster_trainer import best_model, manifest, model_card
 from stationmaster_trainer.contract import Checkpoint, Eval, Finished, Note
 
@@ -72,25 +68,6 @@ class Net(nn.Module):
     def forward(self, x):
         return self.last(self.norm(x))
 """
-
-
-def folder_of(project: Project) -> Path:
-    return project.checkpoints / "model"
-
-
-def card_of(project: Project) -> str:
-    return (folder_of(project) / "README.md").read_text("utf-8")
-
-
-def by_the_card(project: Project, after: str = "", card: str | None = None) -> str:
-    """Runs the card's lines as they stand in a Python of its own, in the project's folder; returns what it printed."""
-    lib = project.run.path / "lib"
-    shutil.copytree(Path(stationmaster_trainer.__file__).parent, lib / "stationmaster_trainer", dirs_exist_ok=True)
-    lines = "\n".join(re.findall(r"```python\n(.*?)```", card_of(project) if card is None else card, re.DOTALL))
-    fresh = [sys.executable, "-I", "-W", "error", "-c", lines + after]
-    ran = subprocess.run(fresh, cwd=project.path, capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
 
 
 def trouble(project: Project) -> list[str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scoring_bench import score
 from training_project import MLP, Project
 
-from stationmaster_trainer import codec, evaluation, manifest, model_card, scores
-from stationmaster_trainer.contract import Checkpoint, DataFacts
-from stationmaster_trainer.facts import EvaluationFacts, EvaluationRequest
+from stationmaster_trainer import codec, evaluation, manifest, model_card, process, scores
+from stationmaster_trainer.contract import DataFacts
 
 LINES = "abcdefghijklmnopqrstuvwxyz "
 LM = """
@@ -29,25 +27,6 @@ class Net(nn.Module):
     def forward(self, x):
         return self.out(self.embed(x))
 """
-
-
-def score(project: Project, test_data: str, looks: tuple[str, ...] = ()) -> EvaluationFacts:
-    """What the scoring process answers for the best checkpoint; the answer lies in the run's folder."""
-    best = [record for record in project.records(Checkpoint) if record.best][-1]
-    folder = project.run.evaluations
-    folder.mkdir(exist_ok=True)
-    number = len(list(folder.glob("*.request.json"))) + 1
-    place = (str(project.run.path), str(project.path / best.path), best.step, test_data)
-    request = EvaluationRequest(number, *place, f"content of {test_data}", looks, dict(best.metrics), time.time())
-    (folder / f"{number:03d}.request.json").write_text(codec.dumps(request))
-    assert evaluation.main(str(folder / f"{number:03d}.request.json")) == 0
-    return codec.loads(EvaluationFacts, (folder / f"{number:03d}.json").read_bytes())
-
-
-@pytest.fixture(autouse=True)
-def _own_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scoring sends its standard output to its log; here that is pytest's."""
-    monkeypatch.setattr(evaluation.os, "dup2", lambda old, new: new)
 
 
 def _csv(project: Project) -> tuple[dict[str, Any], str]:
@@ -208,9 +187,7 @@ def test_standard_errors_agree_with_the_bootstrap(metric: str) -> None:
     assert told == pytest.approx(float(np.std(drawn)), rel=0.1)
 
 
-def test_the_scoring_of_a_folder_that_another_process_scores_is_refused(digits: Project, tmp_path: Path) -> None:
-    from stationmaster_trainer import process
-
+def test_the_scoring_of_a_run_that_another_process_scores_is_refused(digits: Project) -> None:
     digits.train_here(total_steps=10)
     digits.run.evaluations.mkdir()
     lock = process.take_lock(digits.run.evaluations / evaluation.LOCK)
