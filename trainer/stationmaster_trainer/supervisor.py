@@ -265,8 +265,12 @@ class Supervisor:
             time.sleep(1.0)
 
     def _leave_final(self, status: Status) -> None:
+        """As a whole: the recorder reads it as soon as it is there. Written once."""
+        if self._attempt.final.exists():
+            say("final.json is there already")
+            return
         try:
-            rundir.create(self._attempt.final, codec.dumps(status, indent=1).encode("utf-8", "replace"))
+            rundir.replace(self._attempt.final, codec.dumps(status, indent=1).encode("utf-8", "replace"))
         except OSError as error:
             say(f"final.json cannot be written: {error}")
 
