@@ -72,6 +72,7 @@ def facts(dossier: Dossier) -> dict[str, Any]:
         "evidence": found.evidence,
         "recommendation": found.recommendation,
         "changes": [change.values for change in found.changes],
+        "as_good_checkpoints": [f"checkpoint-{step}" for step in as_good(dossier, found)],
     }
 
 
@@ -234,6 +235,8 @@ def recommendation(dossier: Dossier, found: Verdict, whole: bool = False) -> lis
             return parts
     so_far = "" if dossier.state in FINAL else " (so far)"
     parts.append(f"Recommendation{so_far}: {found.recommendation}")
+    if equals := as_good(dossier, found):
+        parts.append(f"Within the noise of the best validation: {', '.join(f'checkpoint-{one}' for one in equals)}")
     if whole:
         parts += [f"Evidence: {one}" for one in found.evidence]
         return parts + [f"Change: {json.dumps(change.values)}, because {change.reason}" for change in found.changes]
@@ -243,6 +246,12 @@ def recommendation(dossier: Dossier, found: Verdict, whole: bool = False) -> lis
         values = "; ".join(json.dumps(change.values) for change in found.changes)
         parts.append(f"Changes ready for propose_config: {values}")
     return parts
+
+
+def as_good(dossier: Dossier, found: Verdict) -> list[int]:
+    """Steps of the checkpoints on the disk, beside the best one, whose validation differs from it by noise alone."""
+    best = dossier.best_checkpoint()[0]
+    return [step for step in found.near_best if step in dossier.checkpoints and step != best]
 
 
 def _way_on(dossier: Dossier) -> str:

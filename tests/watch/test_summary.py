@@ -122,6 +122,20 @@ def test_only_checkpoints_that_exist_and_are_whole_are_named(desk: Any, build: C
     assert "checkpoints/digits-01/checkpoint-300 |" in page and "checkpoint-400 |" not in page
 
 
+def test_checkpoints_as_good_as_the_best_within_the_noise_are_named(desk: Any, build: Callable[..., Any]) -> None:
+    run = build()
+    run.attempt()
+    usual = run.loss
+    run.loss = lambda step: {200: 0.05, 300: 0.055, 400: 0.049}.get(step, usual(step))
+    run.train(1, 400)
+    run.end("succeeded", "completed")
+    (run.checkpoints / "checkpoint-200" / "manifest.json").unlink()
+    said = desk("summarize")
+    assert value(said.text, "Best checkpoint: ") == "checkpoint-400"
+    assert value(said.text, "Within the noise of the best validation: ") == "checkpoint-300"
+    assert said.facts["as_good_checkpoints"] == ["checkpoint-300"]
+
+
 def test_a_run_without_a_checkpoint_says_none(desk: Any, build: Callable[..., Any]) -> None:
     run = build()
     run.attempt()
