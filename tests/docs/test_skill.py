@@ -72,7 +72,7 @@ def test_it_names_every_tool_of_the_server_and_no_other() -> None:
     listed = anyio.run(build_server(Roots.of(None)).list_tools)
     tools = {tool.name for tool in listed}
     arguments = {name for tool in listed for name in tool.input_schema["properties"]}
-    named = set(re.findall(r"`([a-z]+_[a-z]+|summarize)[`(]", TEXT))
+    named = set(re.findall(r"`([a-z]+_[a-z]+|summarize|diagnose)[`(]", TEXT))
     assert tools - named == set()
     assert named - tools - arguments == set()
 

@@ -1,4 +1,4 @@
-"""The tool that closes the conversation: the report of a run, written beside it."""
+"""The tools that look back: the report of a run, written beside it, and the diagnosis of any training log."""
 
 from __future__ import annotations
 
@@ -6,14 +6,19 @@ from mcp_types import CallToolResult, ToolAnnotations
 
 from ..answer import answer
 from ..app import Stationmaster
-from ..roots import Roots
+from ..roots import Roots, inside
 
+_READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _WRITES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
 def register(server: Stationmaster, roots: Roots) -> None:
-    """Adds `summarize`."""
+    """Adds `summarize` and `diagnose`."""
+    _summarize(server, roots)
+    _diagnose(server, roots)
 
+
+def _summarize(server: Stationmaster, roots: Roots) -> None:
     @server.tool(title="Summarize a run", annotations=_WRITES, structured_output=False)
     def summarize(project_dir: str, run: str | None = None) -> CallToolResult:
         """Returns the summary report of a run (default: the newest) in any state: totals, losses, checkpoints, logs,
@@ -22,3 +27,18 @@ def register(server: Stationmaster, roots: Roots) -> None:
 
         text, facts = page.summarize(roots.project(project_dir), run)
         return answer(text, **facts)
+
+
+def _diagnose(server: Stationmaster, roots: Roots) -> None:
+    @server.tool(title="Diagnose a training log", annotations=_READS, structured_output=False)
+    def diagnose(
+        project_dir: str, log: str, run: str | None = None, columns: dict[str, str] | None = None
+    ) -> CallToolResult:
+        """Judges a training log of any tool, a file or folder of the project: TensorBoard, W&B, Trainer, Lightning,
+        Keras, CSV, JSON, text. Returns verdict, evidence, alerts, best step, and which column was taken for what.
+        run: one of several; columns: corrections, such as {"loss": "train/nll"}."""
+        from .. import diagnosis
+        from ..diagnose import diagnose as diagnosed
+
+        found = diagnosed(inside(roots.project(project_dir), log, "log"), columns, run)
+        return answer(diagnosis.text(found), **diagnosis.facts(found))

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from .. import plugins
 from ..errors import FormatError, StationmasterError
+from . import run, wandb
 from ._reading import Mapping, Reading
 
 MOST_ENTRIES = 20_000
@@ -19,6 +20,8 @@ DEEPEST = 6
 MOST_TRIES = 12
 """Logs that are opened before a folder is given up."""
 SHOWN = 8
+WHOLE = frozenset({run.RANK, wandb.RANK})
+"""Readers of folders in which everything belongs to the one run; others may hold further logs."""
 SKIPPED = frozenset({"lib", "node_modules", "__pycache__", "venv", "site-packages", "wandb-artifacts"})
 SUFFIXES = frozenset({".jsonl", ".ndjson", ".csv", ".tsv", ".log", ".txt", ".out", ".err", ".wandb", ".json"})
 TOLD = ("log", "hist", "metric", "state", "result", "scalar", "train", "loss")
@@ -41,7 +44,7 @@ def readers() -> list[ModuleType]:
     return sorted((plugins.find("readers", name) for name in plugins.known("readers")), key=lambda one: one.RANK)
 
 
-def open_log(path: Path, mapping: Mapping = None, run: str | None = None) -> Reading:
+def open_log(path: Path, mapping: Mapping = None, name: str | None = None) -> Reading:
     """The reading of a log file, of a run's folder, or of the newest (or named) run in a folder of several.
 
     Raises FormatError for what cannot be read, ConfigError for a mapping that does not fit.
@@ -51,11 +54,13 @@ def open_log(path: Path, mapping: Mapping = None, run: str | None = None) -> Rea
     if not path.is_dir():
         return _file(path, mapping)
     reader = next((one for one in readers() if one.accepts(path)), None)
-    if reader is not None and run is None:
+    if reader is not None and name is None:
         found: Reading = reader.read(path, mapping)
-        _tell(found, path, [])
+        found.path = found.path or path
+        if reader.RANK not in WHOLE:
+            _tell(found, path, [log for log in _below(path) if log.path != path])
         return found
-    return _chosen(path, mapping, run)
+    return _chosen(path, mapping, name)
 
 
 def _file(path: Path, mapping: Mapping) -> Reading:
@@ -75,11 +80,11 @@ def _file(path: Path, mapping: Mapping) -> Reading:
     raise FormatError(f"{path} is no log that is known here.", f"Known: {known}; or give the folder of a run.")
 
 
-def _chosen(folder: Path, mapping: Mapping, run: str | None) -> Reading:
+def _chosen(folder: Path, mapping: Mapping, name: str | None) -> Reading:
     logs = sorted(_below(folder), key=lambda log: (-log.changed, log.path))
     if not logs:
         raise FormatError(f"{folder} holds no training log that is known here.", "Name the log file itself.")
-    wanted = logs if run is None else _named(folder, logs, run)
+    wanted = logs if name is None else _named(folder, logs, name)
     first: StationmasterError | None = None
     for log in _best_first(wanted)[:MOST_TRIES]:
         try:
@@ -93,19 +98,19 @@ def _chosen(folder: Path, mapping: Mapping, run: str | None) -> Reading:
     raise first if first is not None else FormatError(f"{folder} holds no log with a loss.")
 
 
-def _named(folder: Path, logs: list[Found], run: str) -> list[Found]:
+def _named(folder: Path, logs: list[Found], name: str) -> list[Found]:
     """The logs of the run that is meant: its path below the folder, its name, else a part of its path."""
     places = {log.path: log.path.relative_to(folder) for log in logs}
     for fits in (
-        lambda place: str(place) == run.rstrip("/") or str(place.parent) == run.rstrip("/"),
-        lambda place: run in place.parts or place.stem == run,
-        lambda place: run in str(place),
+        lambda place: str(place) == name.rstrip("/") or str(place.parent) == name.rstrip("/"),
+        lambda place: name in place.parts or place.stem == name,
+        lambda place: name in str(place),
     ):
         found = [log for log in logs if fits(places[log.path])]
         if found:
             return found
     shown = ", ".join(str(places[log.path]) for log in logs[:SHOWN])
-    raise FormatError(f"{folder} holds no run {run!r}.", f"It holds: {shown}{_more(len(logs))}.")
+    raise FormatError(f"{folder} holds no run {name!r}.", f"It holds: {shown}{_more(len(logs))}.")
 
 
 def _best_first(logs: list[Found]) -> list[Found]:
@@ -140,7 +145,7 @@ def _below(folder: Path) -> Iterator[Found]:
         left -= len(files) + len(folders)
         if reader is not None:
             yield Found(place, reader, max((_changed(path) for path in files), default=0.0))
-            if reader.RANK < 40:  # what else lies in it belongs to it; a TensorBoard folder may hold runs below
+            if reader.RANK in WHOLE:
                 continue
         sides = reader.sides(place) if reader is not None and hasattr(reader, "sides") else ()
         if depth < DEEPEST:

@@ -68,6 +68,11 @@ def expected(path: Path) -> float:
     return path.stat().st_size / max(1.0, sum(len(line) + 1 for line in lines) / len(lines)) if lines else 1.0
 
 
+def inside(path: Path) -> bool:
+    """Whether a path found in a folder is a plain file of that folder: a link may lead out of it."""
+    return path.is_file() and not path.is_symlink() and not path.parent.is_symlink()
+
+
 def plain(path: Path) -> None:
     """Raises FormatError for what is no plain file: reading a FIFO or a device might never end."""
     try:

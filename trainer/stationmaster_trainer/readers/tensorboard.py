@@ -73,7 +73,7 @@ def _is_events(path: Path) -> bool:
 def _own(folder: Path) -> list[Path]:
     """The event files that lie in the folder, oldest first: their names begin with the time."""
     try:
-        return sorted(path for path in folder.iterdir() if "tfevents" in path.name and path.is_file())
+        return sorted(path for path in folder.iterdir() if "tfevents" in path.name and _lines.inside(path))
     except OSError:
         return []
 

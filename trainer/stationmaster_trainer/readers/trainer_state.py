@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FormatError
-from . import _document
+from . import _document, _lines
 from ._names import Row
 from ._reading import Mapping, Reading
 from ._table import SAMPLE, Layout, Rows, reading
@@ -28,14 +28,19 @@ def newest(folder: Path) -> Path | None:
     """The state with the most steps: that of `checkpoint-<step>` with the highest number, or the folder's own, which
     the end of a run writes."""
     own = folder / NAME
-    if own.is_file():
+    if _lines.inside(own):
         return own
     found = []
     for path in folder.glob(f"checkpoint-*/{NAME}"):
         match = re.fullmatch(r"checkpoint-(\d{1,18})", path.parent.name)
-        if match and path.is_file():
+        if match and _lines.inside(path):
             found.append((int(match[1]), path))
     return max(found)[1] if found else None
+
+
+def sides(folder: Path) -> list[Path]:
+    """The checkpoints, which are no runs of their own."""
+    return sorted(path for path in folder.glob("checkpoint-*") if path.is_dir())
 
 
 def read(path: Path, mapping: Mapping = None) -> Reading:

@@ -70,11 +70,11 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
 def _file(folder: Path) -> Path | None:
     """The best file of a run's folder: the whole record, else the history, else the last figures."""
     for pattern in ("run-*.wandb", "wandb-history.jsonl", "files/wandb-history.jsonl"):
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        found = sorted(path for path in folder.glob(pattern) if _lines.inside(path))
         if found:
             return found[-1]
     summaries = [folder / "wandb-summary.json", folder / "files" / "wandb-summary.json"]
-    return next((path for path in summaries if path.is_file()), None)
+    return next((path for path in summaries if _lines.inside(path)), None)
 
 
 def _bytes_a_row(file: Path, rows: int) -> float:
