@@ -48,8 +48,8 @@ CASES: dict[str, dict[str, Any]] = {
 PLAIN = {"pytorch": "a plain loop, fused AdamW", "transformers": "plain Trainer", "flax": "a plain jitted loop"}
 RATE, SEED, LOG = overhead.RATE, overhead.SEED, 10
 NEARLY = {"pytorch": 1e-3, "transformers": 1e-3, "flax": 1e-2}
-"""Relative difference of the losses up to which both did the same work. Optax rounds otherwise than we when it clips (its
-losses agree to 1e-6 over ten steps, to 3e-5 over sixty), and hundreds of steps make more of it."""
+"""Relative difference of the losses up to which both did the same work. Optax rounds otherwise than we when it clips
+(the losses agree to 1e-6 over ten steps, to 3e-5 over sixty), and hundreds of steps make more of it."""
 FINAL = ("succeeded", "failed", "stopped", "lost")
 BLOCK = re.compile(r"(<!-- measured: adapters[^>]*-->\n).*?(<!-- end: adapters -->)", re.DOTALL)
 NNX = '''

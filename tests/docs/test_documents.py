@@ -14,7 +14,7 @@ from stationmaster_server.cli import known_commands
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "server/*.md", "trainer/*.md", "skill/**/*.md")
+    for pattern in ("*.md", "docs/*.md", "server/*.md", "trainer/*.md", "skill/**/*.md")
     for path in ROOT.glob(pattern)
     if not path.is_symlink()
 )

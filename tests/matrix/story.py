@@ -86,13 +86,13 @@ def _begin(chat: Any, scenario: Scenario, backends: tuple[str, ...]) -> Story:
 
 
 def _asked(chat: Any, tool: str, **arguments: Any) -> dict[str, Any]:
-    """Facts of an accepted call; asked again, as an assistant does, when a busy machine was too slow to measure."""
-    for _ in range(4):
-        reply = chat(tool, **arguments)
-        if not (reply.is_error and "took longer than" in reply.text):
-            break
-    assert not reply.is_error, reply.text
-    return dict(reply.facts)
+    """Facts of an accepted call; asked again, as an assistant is told to, while a busy machine is still measuring."""
+
+    def look() -> Any:
+        reply = chat.accepted(tool, **arguments)
+        return None if reply.text.startswith("Still measuring") else reply
+
+    return dict(eventually(look, DEADLINE).facts)
 
 
 def _warning(chat: Any, story: Story) -> dict[str, Any]:
