@@ -16,7 +16,7 @@ CACHE = tempfile.mkdtemp(prefix="stationmaster-jax-")
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 os.environ.update({"JAX_PLATFORMS": "cpu", "NPROC": "1", "PJRT_NPROC": "1"})
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # these tests compile more than they compute
-os.environ.update({"JAX_COMPILATION_CACHE_DIR": CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"})
+os.environ.update({"JAX_COMPILATION_CACHE_DIR": CACHE, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"})
 
 from flax_project import FlaxProject  # noqa: E402
 

@@ -30,8 +30,8 @@ def test_the_measured_facts_are_those_of_the_run(
 ) -> None:
     project = FlaxProject(tmp_path / "project", source)
     found = project.measure(batch_size=32, num_threads=1)
-    assert (found.model_name, found.model_args) == ("Net", arguments)
-    assert found.parameters == found.trainable_parameters == 64 * 16 + 16 + 2 * 16 + 16 * 10 + 10
+    assert (found.model_name, found.model_args) == ("DigitNet", arguments)
+    assert found.parameters == found.trainable_parameters == 64 * 32 + 32 + 2 * 32 + 32 * 10 + 10
     assert found.parameter_bytes == 4 * found.parameters
     assert (found.output_shape, found.dropout_layers) == ((32, 10), 1)
     assert (found.device, found.precisions, found.findings) == ("cpu", ("fp32",), ())

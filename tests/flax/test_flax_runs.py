@@ -38,7 +38,7 @@ _flax_state.load_model = die
 
 @pytest.mark.parametrize(
     ("source", "batches", "killers", "complete"),
-    [(NNX_NORM, (32, 2), (DIE_IN_SAVE, DIE_IN_RESUME), {40}), (LINEN, (64, 1), (KILL_AT.format(step=130),), {80, 120})],
+    [(NNX_NORM, (32, 2), (DIE_IN_SAVE, DIE_IN_RESUME), {40}), (LINEN, (32, 1), (KILL_AT.format(step=130),), {80, 120})],
     ids=["nnx accumulated, killed in a save and in the resume", "linen, killed in a step"],
 )
 def test_digits_are_learnt_and_a_worker_that_was_killed_goes_on_as_if_nothing_had_happened(
