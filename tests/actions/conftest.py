@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from action_bench import Bench
 
-for _folder in ("pytorch", "transformers"):  # what makes a tiny model of Transformers stands there
+for _folder in ("pytorch", "transformers", "flax"):  # their projects are used here too
     sys.path.append(str(Path(__file__).parent.parent / _folder))
 
 

@@ -7,6 +7,7 @@ told here, the rules judge them. Framework-neutral: an adapter measures the norm
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +53,29 @@ def facts(moved: Sequence[Moved], without_gradient: Iterable[str], separator: st
 
 
 def groups(names: Sequence[str], separator: str = ".") -> dict[str, str]:
-    """Parameter name → layer group: the longest module prefix (up to three parts) that makes at most 16 groups."""
+    """Parameter name → layer group: the longest module prefix (up to four parts) that makes at most 16 groups.
+
+    Where that leaves most parameters in one group (`model.layers` of a deep net), the layers in it are told apart as
+    far as 16 groups go: neighbours go together, as `layers.0 to layers.2`.
+    """
     found: dict[str, str] = {}
-    for depth in (3, 2, 1):
-        found = {name: separator.join(name.split(separator)[:-1][:depth]) or name for name in names}
+    deeper: dict[str, str] = {}
+    for depth in (4, 3, 2, 1):
+        deeper, found = found, {name: separator.join(name.split(separator)[:-1][:depth]) or name for name in names}
         if len(set(found.values())) <= MAX_GROUPS:
-            return found
-    kept = list(dict.fromkeys(found.values()))[: MAX_GROUPS - 1]
-    return {name: group if group in kept else "others" for name, group in found.items()}
+            break
+    else:
+        return _bundled(found)
+    largest = max(Counter(found.values()).values(), default=0)
+    return _bundled(deeper) if deeper and 2 * largest > len(names) else found
+
+
+def _bundled(found: dict[str, str]) -> dict[str, str]:
+    """Neighbouring groups put together until there are at most 16."""
+    order = list(dict.fromkeys(found.values()))
+    size = -(-len(order) // MAX_GROUPS)
+    names: dict[str, str] = {}
+    for start in range(0, len(order), size):
+        part = order[start : start + size]
+        names |= dict.fromkeys(part, part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}")
+    return {name: names[group] for name, group in found.items()}

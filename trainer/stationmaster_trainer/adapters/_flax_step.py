@@ -36,6 +36,8 @@ class Seen(NamedTuple):
     """float32 (3,): mean loss before the update, global gradient norm before clipping, 1 where it was left out."""
     norms: Any
     """float32 (params,): gradient norm of each parameter, sorted by name."""
+    silent: Any
+    """float32 (params,): share of a vector's elements whose gradient is exactly zero; NaN for other shapes."""
 
 
 class Sums(NamedTuple):
@@ -171,7 +173,8 @@ def _updated(now: State, state: Arrays, sums: Sums, numbers: Numbers, config: Tr
     updates, optimizer = _optimizer(config, numbers).update(gradients, now.optimizer, now.params)
     new = State(optax.apply_updates(now.params, updates), state, optimizer)
     kept = jax.tree.map(lambda old, new: jnp.where(bad, old, new), now, new)
-    return kept, Seen(jnp.stack((sums.loss, norm, bad.astype(jnp.float32))), norms)
+    silent = [jnp.mean(one == 0) if one.ndim == 1 else jnp.nan for _, one in sorted(sums.gradients.items())]
+    return kept, Seen(jnp.stack((sums.loss, norm, bad.astype(jnp.float32))), norms, jnp.stack(silent))
 
 
 def _optimizer(config: TrainingConfig, numbers: Numbers) -> optax.GradientTransformation:

@@ -99,7 +99,7 @@ class FlaxTrainee:
         facts: dict[str, Any] = {"loss": loss, "expected_loss": self.objective.expected_initial_loss}
         if bad:  # an update that was left out says nothing about the layers
             return facts
-        return facts | self._probe.facts(before, self._probe.sample(self.now.params), seen.norms)
+        return facts | self._probe.facts(before, self._probe.sample(self.now.params), seen.norms, seen.silent)
 
     def drain(self) -> list[StepResult]:
         """Results since the last call; waits for the steps on their way."""

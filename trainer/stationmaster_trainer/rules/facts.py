@@ -145,7 +145,7 @@ class Dead(Watcher):
         self.before = list(silent)
         if not again:
             return None
-        worst = max(again, key=lambda layer: silent[layer])
+        worst = max(reversed(again), key=lambda layer: silent[layer])  # a dead layer silences those before it
         message = (
             f"{100 * silent[worst]:.0f} % of the units of {worst} got no gradient from any sample of the batch, "
             f"twice in a row ({len(again)} such layers)"
