@@ -18,6 +18,10 @@ from .words import short
 
 MAX_UNTRUSTED = 2000
 """Characters of foreign text (logs, exceptions, cells) in one answer."""
+MAX_REFUSAL = 4000
+"""Characters of one refusal, and again of its way out: a name or a message in it may come from anywhere."""
+MAX_TEXT = 40_000
+"""Characters of one answer."""
 META = "stationmaster/facts"
 """Key of `_meta` under which every fact stands, for programs: no client shows it to a model."""
 SHOWN = (
@@ -44,6 +48,7 @@ def answer(text: str, **facts: Any) -> CallToolResult:
     Claude Code, Codex and Cursor hand a model the structured content *instead of* the text, other clients the text
     alone: so the structured content holds the text too, and of the facts only those that are needed for the next call.
     """
+    text = clean(text, MAX_TEXT)
     plain_facts: dict[str, Any] = to_plain(facts)
     shown = {name: _brief(plain_facts[name]) for name in SHOWN if name in plain_facts}
     return CallToolResult(
@@ -68,8 +73,11 @@ def _brief(fact: Any) -> Any:
 
 def refusal(error: StationmasterError) -> CallToolResult:
     """An error result with the error's own words and nothing around them."""
-    facts = {"error": type(error).__name__, "message": error.message, "way_out": error.way_out}
-    return CallToolResult(content=[TextContent(type="text", text=str(error))], structured_content=facts, is_error=True)
+    message, way_out = clean(error.message, MAX_REFUSAL), clean(error.way_out, MAX_REFUSAL)
+    facts = {"error": type(error).__name__, "message": message, "way_out": way_out}
+    return CallToolResult(
+        content=[TextContent(type="text", text=f"{message} {way_out}".strip())], structured_content=facts, is_error=True
+    )
 
 
 def wrong_arguments(tool: str, error: ValidationError, known: list[str]) -> CallToolResult:

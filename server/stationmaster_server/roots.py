@@ -8,6 +8,9 @@ from pathlib import Path
 
 from stationmaster_trainer.errors import RunError
 
+MAX_SHOWN = 120
+"""Characters of a name that an error repeats."""
+
 
 @dataclass(frozen=True)
 class Roots:
@@ -32,17 +35,23 @@ class Roots:
         path = Path(project_dir).expanduser()
         try:
             path = (path if path.is_absolute() else self.paths[0] / path).resolve()
-        except (OSError, RuntimeError) as error:
-            raise RunError(f"project_dir {project_dir!r} cannot be resolved: {error}.") from None
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"project_dir {named(project_dir)} cannot be resolved: {_why(error)}.") from None
         if not any(path.is_relative_to(root) for root in self.paths):
             allowed = ", ".join(str(root) for root in self.paths)
             raise RunError(
-                f"project_dir {project_dir!r} lies outside the folders this server may use: {allowed}.",
+                f"project_dir {named(project_dir)} lies outside the folders this server may use: {allowed}.",
                 "Start the server with --root FOLDER to allow another one.",
             )
-        if not path.is_dir():
-            raise RunError(f"project_dir {project_dir!r} is not an existing folder.", "Give the project's folder.")
+        if not _is_folder(path):
+            raise RunError(f"project_dir {named(project_dir)} is not an existing folder.", "Give the project's folder.")
         return path
+
+
+def named(name: str) -> str:
+    """A name that somebody gave, in quotes: what does not print stands as an escape, and the length is capped."""
+    shown = repr(name)
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 1]}…"
 
 
 def inside(project: Path, name: str, what: str) -> Path:
@@ -51,8 +60,20 @@ def inside(project: Path, name: str, what: str) -> Path:
         raise RunError(f"{what} holds a NUL character.", "Give a path inside the project.")
     try:
         path = (project / name).resolve()
-    except (OSError, RuntimeError) as error:
-        raise RunError(f"{what} {name!r} cannot be resolved: {error}.") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise RunError(f"{what} {named(name)} cannot be resolved: {_why(error)}.") from None
     if not path.is_relative_to(project):
-        raise RunError(f"{what} {name!r} lies outside the project {project}.", "Move or copy it into the project.")
+        raise RunError(f"{what} {named(name)} lies outside the project {project}.", "Move or copy it into the project.")
     return path
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
+def _why(error: Exception) -> str:
+    """The system's words without the path, which may be long."""
+    return str(getattr(error, "strerror", None) or error)[:200]

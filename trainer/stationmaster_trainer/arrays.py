@@ -62,7 +62,7 @@ def _load(path: Path, name: str) -> dict[str, np.ndarray]:
         raise DataError(f"{name} is no numpy archive, or it is cut off.", "Write it with numpy.savez(path, x=…, y=…).")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {label: archive[label] for label in archive.files}
+            arrays = {label: archive[label] for label in archive.files}
     except ValueError as error:
         if "pickle" in str(error):
             raise DataError(
@@ -72,6 +72,9 @@ def _load(path: Path, name: str) -> dict[str, np.ndarray]:
         raise DataError(f"{name} is damaged: {error}.", "Write it again with numpy.savez.") from None
     except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{name} is damaged: {error}.", "Write it again with numpy.savez.") from None
+    if strangers := [label for label, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise DataError(f"{name}: {strangers[0]!r} is no array.", "Write it again with numpy.savez.")
+    return arrays
 
 
 def _table(name: str, arrays: dict[str, np.ndarray], notes: list[str]) -> Table:

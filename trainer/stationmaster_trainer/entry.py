@@ -20,7 +20,11 @@ MAX_BYTES = 16 << 20
 
 def resolve(model_path: str, project_dir: Path) -> Path:
     """The entry file as an absolute path. ModelError when it is missing, outside the project or no Python file."""
-    path = (project_dir / model_path).resolve()
+    try:
+        path = (project_dir / model_path).resolve()
+        path.exists()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that is too long or no name at all
+        raise ModelError(f"the model file {model_path[:120]!r} cannot be found.", "Check the name.") from None
     if not path.is_relative_to(project_dir.resolve()):
         raise ModelError(
             f"the model file {model_path!r} lies outside the project {project_dir}.", "Copy it into the project."

@@ -47,12 +47,16 @@ def resolve(model_path: str, project_dir: Path, marks: tuple[str, ...] = MODEL) 
     """
     if not model_path:
         raise ModelError("model_path is not set.", "Name an identifier of the hub, a model folder or a GGUF file.")
-    path = (project_dir / model_path).resolve()
-    if path.exists():
+    try:
+        path = (project_dir / model_path).resolve()
+        there, link = path.exists(), os.path.islink(project_dir / model_path)
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a name that is too long or no name at all
+        raise ModelError(f"the model {model_path[:120]!r} cannot be found.", "Check the name.") from None
+    if there:
         if not path.is_relative_to(project_dir.resolve()):
             raise ModelError(f"the model {model_path!r} lies outside the project {project_dir}.", "Copy it there.")
         return _local(path, model_path, marks)
-    if not _IDENTIFIER.fullmatch(model_path) or model_path.endswith((".gguf", ".safetensors", ".bin", ".py")):
+    if link or not _IDENTIFIER.fullmatch(model_path) or model_path.endswith((".gguf", ".safetensors", ".bin", ".py")):
         raise ModelError(
             f"the model {model_path!r} does not exist in {project_dir}.",
             "Name a model folder, a GGUF file, or an identifier of the hub such as HuggingFaceTB/SmolLM2-135M.",
