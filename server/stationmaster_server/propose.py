@@ -156,7 +156,7 @@ def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
         "logging": "chosen; the local file log is always written",
         "seed": "initialisation, order and split",
         "device": f"{found.model.device} here",
-        "actions": "every rule warns and stops nothing [checklist]; stop or rollback only as confirmed here",
+        "actions": "every rule warns and stops nothing; stop, rollback when set [checklist]",
         "rollback_rate_factor": "halves the rate at each rollback [choice]",
         **({"extra": "what was measured asks for it, see the findings"} if found.model.decided else {}),
     }
