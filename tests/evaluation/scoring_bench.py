@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from training_project import Project
 
@@ -47,3 +48,24 @@ def by_the_card(project: Project, after: str = "", warn: bool = True) -> str:
     ran = subprocess.run(fresh, cwd=project.path, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
+
+
+def scored(chat: Any, test_data: str) -> Any:
+    """The reply of `evaluate_run` with the figures, or the refusal; asked again while a busy machine still scores."""
+    while not (reply := chat("evaluate_run", test_data=test_data)).is_error and not reply.facts["done"]:
+        pass
+    return reply
+
+
+def accepted(chat: Any, test_data: str) -> Any:
+    """The reply with the figures."""
+    reply = scored(chat, test_data)
+    assert not reply.is_error, reply.text
+    return reply
+
+
+def refused(chat: Any, test_data: str) -> str:
+    """The words of the refusal."""
+    reply = scored(chat, test_data)
+    assert reply.is_error, reply.text
+    return str(reply.text)

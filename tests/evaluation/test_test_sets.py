@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scoring_bench import accepted, refused
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def _write(path: Path, rows: list[list[str]]) -> None:
 
 
 def test_a_held_out_set_gives_figures_with_intervals_once(lab: Any) -> None:
-    reply = lab.accepted("evaluate_run", test_data="test.csv")
+    reply = accepted(lab, "test.csv")
     facts, run = reply.facts, reply.facts["run"]
     assert facts["samples"] == 497 and 0.85 < facts["metrics"]["accuracy"] <= 1.0
     p, n = facts["metrics"]["accuracy"], 497
@@ -55,7 +56,7 @@ def test_a_held_out_set_gives_figures_with_intervals_once(lab: Any) -> None:
     assert f"Validation gave accuracy {before:.4g} at this checkpoint" in reply.text
     assert ("at this checkpoint, outside this interval" in reply.text) is not (low <= before <= high)
 
-    again = lab.accepted("evaluate_run", test_data="test.csv")
+    again = accepted(lab, "test.csv")
     assert again.facts["new"] is False and again.facts["evaluation"] == facts["evaluation"]
     assert [again.facts[key] for key in ("loss", "metrics")] == [facts[key] for key in ("loss", "metrics")]
     kept = lab.project / "runs" / run / "evaluations"
@@ -67,7 +68,7 @@ def test_a_held_out_set_gives_figures_with_intervals_once(lab: Any) -> None:
 
 
 def test_the_same_content_under_another_name_is_another_look(lab: Any) -> None:
-    lab.accepted("evaluate_run", test_data="test.csv")
+    accepted(lab, "test.csv")
     (lab.project / "other.csv").write_bytes((lab.project / "test.csv").read_bytes())
     run = lab("list_runs").facts["runs"][0]["run"]
     folder = lab.project / "runs" / run / "evaluations"
@@ -75,7 +76,7 @@ def test_the_same_content_under_another_name_is_another_look(lab: Any) -> None:
     moved = {**first, "request": {**first["request"], "step": 1}}  # as if an earlier model had been scored on it
     (folder / "001.json").write_text(json.dumps(moved))
     try:
-        reply = lab.accepted("evaluate_run", test_data="other.csv")
+        reply = accepted(lab, "other.csv")
     finally:
         (folder / "001.json").write_text(json.dumps(first))
     assert reply.facts["looks"] == 2
@@ -83,31 +84,31 @@ def test_the_same_content_under_another_name_is_another_look(lab: Any) -> None:
 
 
 def test_what_was_trained_or_validated_on_is_refused(lab: Any) -> None:
-    words = lab.refused("evaluate_run", test_data="train.csv")
+    words = refused(lab, "train.csv")
     assert words.startswith("train.csv is what the run was trained on (train.csv).")
     (lab.project / "copy.csv").write_bytes((lab.project / "train.csv").read_bytes())
-    assert "copy.csv is what the run was trained on" in lab.refused("evaluate_run", test_data="copy.csv")
-    words = lab.refused("evaluate_run", test_data="missing.csv")
+    assert "copy.csv is what the run was trained on" in refused(lab, "copy.csv")
+    words = refused(lab, "missing.csv")
     assert "'missing.csv' does not exist" in words
-    assert "lies outside the project" in lab.refused("evaluate_run", test_data="../elsewhere.csv")
+    assert "lies outside the project" in refused(lab, "../elsewhere.csv")
 
 
 def test_a_set_that_overlaps_is_told_with_numbers_and_refused_when_it_is_mostly_so(lab: Any) -> None:
-    reply = lab.accepted("evaluate_run", test_data="few.csv")
+    reply = accepted(lab, "few.csv")
     assert sum(reply.facts["overlap"].values()) == 3
     assert "of 500 test samples" in reply.text and "The result is better than it would be on new data" in reply.text
     rows = (lab.project / "train.csv").read_text().splitlines()
     (lab.project / "mostly.csv").write_text("\n".join(rows[:700]) + "\n")
-    words = lab.refused("evaluate_run", test_data="mostly.csv")
+    words = refused(lab, "mostly.csv")
     assert words.startswith("mostly.csv was not held out: ") and "of 699 test samples" in words
 
 
 def test_a_set_that_does_not_fit_is_refused_in_words(lab: Any) -> None:
     text = (lab.project / "test.csv").read_text().splitlines()
     (lab.project / "columns.csv").write_text("\n".join(line.split(",", 1)[1] for line in text) + "\n")
-    assert "lacks the column 'p0'" in lab.refused("evaluate_run", test_data="columns.csv")
+    assert "lacks the column 'p0'" in refused(lab, "columns.csv")
     (lab.project / "classes.csv").write_text("\n".join([text[0], *(f"{line}0" for line in text[1:])]) + "\n")
-    assert "unknown class" in lab.refused("evaluate_run", test_data="classes.csv")
+    assert "unknown class" in refused(lab, "classes.csv")
 
 
 def _validation(run: Path) -> float:
