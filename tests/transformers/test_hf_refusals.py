@@ -209,20 +209,3 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
         (project.path / "pictures" / label).mkdir(parents=True)
         (project.path / "pictures" / label / "1.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     assert "a/1.png in row 1 of pictures cannot be read: it is no image file" in project.refusal(val_data="none")
-
-
-def test_a_full_fine_tuning_that_does_not_fit_becomes_lora_with_the_reason(talk: HfProject) -> None:
-    """The machine says how much memory is free: here so little that even this model does not fit."""
-    import stationmaster_trainer.adapters._torch_device as device
-
-    free = device.free_memory
-    device.free_memory = lambda _: 600_000
-    try:
-        found = talk.measure()
-    finally:
-        device.free_memory = free
-    assert found.regime == "lora"
-    assert found.decided == {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
-    assert found.trainable_parameters < found.parameters / 2
-    assert "a full fine-tuning of 37,472 parameters needs about" in findings(found)["lora"].message
-    assert talk.measure(extra={"lora": False}).regime == "scratch"

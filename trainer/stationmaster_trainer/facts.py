@@ -118,6 +118,10 @@ class ModelFacts:
     """Forward and backward of the second batch of `batch_size`."""
     batch_that_fits: int | None = None
     """Samples of one batch that the free memory takes, where estimated."""
+    state_bytes: int | None = None
+    """Memory that training needs whatever the batch: weights, gradients, optimizer, the copy for checkpoints."""
+    sample_bytes: int | None = None
+    """Memory that each sample of a batch needs beside it: activations at their longest."""
     regime: str = "scratch"
     """`scratch`, `continued`, `fine-tune`, `sft` or `lora`: what kind of training it is, for the table of defaults."""
     decided: dict[str, Any] = field(default_factory=dict)

@@ -1,13 +1,64 @@
-"""The memory of this machine that a process can still get."""
+"""The memory of this machine that a process can still get: the system's, or less in a container."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/proc/self/cgroup")
+CGROUPS = Path("/sys/fs/cgroup")
+_NEW = ("memory.max", "memory.current", "inactive_file")
+_OLD = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""Limit and use of a group, and the line of `memory.stat` with what is cached of files: version 2, version 1."""
+
 
 def available() -> int | None:
-    """Bytes that the system calls available; None where it does not tell."""
+    """Bytes that the system calls available, at most what a control group leaves; None where unknown."""
+    known = [amount for amount in (_system(), _group()) if amount is not None]
+    return min(known, default=None)
+
+
+def _system() -> int | None:
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            kilobytes = {key: value.split()[0] for key, _, value in (line.partition(":") for line in file)}
+        text = MEMINFO.read_text("ascii")
+        kilobytes = {key: value.split()[0] for key, _, value in (line.partition(":") for line in text.splitlines())}
         return int(kilobytes["MemAvailable"]) * 1024
     except (OSError, KeyError, ValueError, IndexError):
+        return None
+
+
+def _group() -> int | None:
+    """The tightest of this process's group and those around it; what is cached of files is given back when needed."""
+    left = [left for folder, names in _folders() if (left := _left(folder, *names)) is not None]
+    return min(left, default=None)
+
+
+def _folders() -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Folders of the memory controller, the innermost first, with the names of what stands in them."""
+    try:
+        lines = [line.split(":", 2) for line in CGROUP.read_text().splitlines()]
+    except (OSError, ValueError):
+        return
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers == "":
+            root, names = CGROUPS, _NEW
+        elif "memory" in controllers.split(","):
+            root, names = CGROUPS / "memory", _OLD
+        else:
+            continue
+        place = root / path.lstrip("/")
+        for folder in (place, *place.parents):
+            if folder.is_relative_to(root):
+                yield folder, names
+
+
+def _left(folder: Path, limit: str, used: str, files: str) -> int | None:
+    try:
+        most = (folder / limit).read_text().strip()
+        now = int((folder / used).read_text())
+        lines = (folder / "memory.stat").read_text().splitlines()
+        cached = sum(int(value) for key, _, value in (line.partition(" ") for line in lines) if key == files)
+        return None if most == "max" else max(0, int(most) - now + cached)
+    except (OSError, ValueError):
         return None

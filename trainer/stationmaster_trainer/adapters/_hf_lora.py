@@ -15,14 +15,10 @@ from typing import Any
 from ..errors import CheckpointError, ModelError
 from ..packages import need
 from ._hf_columns import CAUSAL, SEQUENCE
+from ._hf_memory import ROOM, state_bytes
 
 RANK, ALPHA = 16, 32
 """Rank 16 to 64 and alpha 32 on all linear layers (Thinking Machines 2025, "LoRA Without Regret"; axolotl, Unsloth)."""
-BYTES_FULL = 16
-"""Bytes per parameter of a full fine-tuning with AdamW: weight, gradient and two moments in fp32."""
-BYTES_FROZEN = 4
-ROOM = 0.8
-"""Share of the free memory that weights, gradients and optimizer may take; the rest is for activations."""
 ADAPTER = "adapter_model.safetensors"
 HEADS = ("score", "classifier", "classification_head", "head")
 """Names of the layers that are new for a task: trained whole, beside the adapter."""
@@ -59,13 +55,15 @@ def settings(extra: Mapping[str, Any]) -> Lora | None:
     )
 
 
-def proposed(parameters: int, free: int | None) -> str:
+def proposed(parameters: int, free: int | None, device: str) -> str:
     """Why a full fine-tuning would not fit; empty when it does, or when the free memory is unknown."""
-    if free is None or BYTES_FULL * parameters <= ROOM * free:
+    needed = state_bytes(parameters, 0, device)
+    if free is None or needed <= ROOM * free:
         return ""
+    copy = " and the copy for checkpoints" if device == "cpu" else ""
     return (
-        f"a full fine-tuning of {parameters:,} parameters needs about {BYTES_FULL * parameters / 2**30:,.1f} GiB for "
-        f"weights, gradients and AdamW's moments, {free / 2**30:,.1f} GiB are free"
+        f"a full fine-tuning of {parameters:,} parameters needs about {needed / 2**30:,.1f} GiB for weights, "
+        f"gradients, AdamW's moments{copy}, {free / 2**30:,.1f} GiB are free"
     )
 
 

@@ -47,15 +47,13 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     kind = material.roles.kind
     model = _hf_model.fitted(source, model, material, config.get("dropout"))
     count = _hf_model.parameter_count(source, model, kind)
-    lora, decided, found = _lora(extra, count, free)
+    lora, decided, found = _lora(extra, count, free, device.type)
     built = _hf_model.build(source, model, material, config, lora)
     found += built.findings
     seen = _Trial(config, project_dir, built, material, model, device)
     parameters = list(built.model.parameters())
     learning = sum(p.numel() for p in parameters if p.requires_grad)
-    half = device.type == "cuda"
-    length = int(config.get("sequence_length") or 128)
-    state = _hf_lora.BYTES_FULL * learning + _hf_lora.BYTES_FROZEN * (count - min(learning, count))
+    state = _hf_memory.state_bytes(learning, max(0, sum(p.numel() for p in parameters) - learning), device.type)
     return ModelFacts(
         model_name=source.named.name.rstrip("/").rpartition("/")[2].removesuffix(".gguf"),
         model_args={"class": built.name},
@@ -69,7 +67,9 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
         parameter_bytes=sum(p.numel() * p.element_size() for p in parameters),
         free_memory_bytes=free,
         seconds_per_batch=seen.seconds,
-        batch_that_fits=_hf_memory.batch_that_fits(_hf_memory.sample_bytes(model, kind, length, half), state, free),
+        batch_that_fits=_hf_memory.batch_that_fits(seen.sample_bytes, state, free),
+        state_bytes=state,
+        sample_bytes=seen.sample_bytes,
         regime=built.regime,
         decided=decided,
         dropout_layers=built.dropouts,
@@ -78,12 +78,14 @@ def measure(config: Mapping[str, Any], project_dir: Path) -> ModelFacts:
     )
 
 
-def _lora(extra: Mapping[str, Any], count: int, free: int | None) -> tuple[Lora | None, dict[str, Any], list[Finding]]:
+def _lora(
+    extra: Mapping[str, Any], count: int, free: int | None, device: str
+) -> tuple[Lora | None, dict[str, Any], list[Finding]]:
     """The adapter that was asked for, or that is proposed with the reason, as options of `extra`."""
     lora = _hf_lora.settings(extra)
     if lora is not None or "lora" in extra:
         return lora, {}, []
-    why = _hf_lora.proposed(count, free)
+    why = _hf_lora.proposed(count, free, device)
     if not why:
         return None, {}, []
     lora = Lora()
@@ -116,7 +118,11 @@ class _Trial:
         self._trainee = transformers.trainee_of(complete, project, device, material, built, self.objective)
         self._seed = complete.seed
         first = self._batch(_longest(material, self._size))
-        self.initial_loss = float(self._trainee.backward((first,)))
+        with _hf_memory.Activations(built.model) as kept:
+            self.initial_loss = float(self._trainee.backward((first,)))
+        share = _hf_memory.HALF if device.type == "cuda" else 1.0
+        spared = _hf_memory.spared(config.get("extra") or {})
+        self.sample_bytes = None if spared else int(kept.bytes / self._size * share)
         self._look_at_gradients()
         usual = self._batch(order.batch_indices(self._seed, 0, self._size, len(self._data.train)))
         begun = time.perf_counter()

@@ -1,18 +1,35 @@
-"""How many samples of one batch fit in memory beside weights, gradients and optimizer: an estimate by formula.
+"""How much memory a run needs: weights, gradients and optimizer by formula, activations counted on a real batch.
 
-Activations of a transformer layer: 34 bytes per token and hidden unit in 16 bits (Korthikanti et al. 2022, arXiv
-2205.05198, eq. 1, without the attention matrix, which fused attention does not keep), twice that in fp32. Logits: the
-scores, their gradient and their fp32 copy. Not covered: convolutions, and what activation checkpointing saves.
+What autograd keeps for the backward pass is counted storage by storage, so it holds for any architecture; the backward
+pass itself needs about two tensors of the largest kind more (the gradient of the logits and its copy). Not covered:
+what activation checkpointing saves, fragmentation, the libraries themselves. `benchmarks/memory.py` compares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
-from ._hf_columns import CAUSAL, IMAGE
-from ._hf_lora import ROOM
+import torch
+from torch import Tensor
 
-PER_UNIT = 34
+from ._hf_columns import IMAGE
+
+FULL = 16
+"""Bytes per learning parameter: weight, gradient and AdamW's two moments in fp32 (ZeRO, arXiv 1910.02054, sec. 3)."""
+FROZEN = 4
+COPY = 12
+"""Bytes per learning parameter of the host's copy of weight and moments, from which checkpoints are written."""
+ROOM = 0.8
+"""Share of the free memory that is planned with."""
+HALF = 0.6
+"""Activations in 16 bits beside those in fp32: norms and the loss stay in fp32."""
+
+
+def state_bytes(learning: int, frozen: int, device: str) -> int:
+    """Bytes of the training state on the device; on the CPU the copy for checkpoints lies in the same memory."""
+    return (FULL + (COPY if device == "cpu" else 0)) * learning + FROZEN * frozen
 
 
 def tokens_per_sample(model: Any, kind: str, length: int) -> int:
@@ -24,20 +41,42 @@ def tokens_per_sample(model: Any, kind: str, length: int) -> int:
     return max(1, sides[0][0] // max(1, sides[1][0])) * max(1, sides[0][1] // max(1, sides[1][1])) + 1
 
 
-def sample_bytes(model: Any, kind: str, length: int, half: bool) -> int | None:
-    """Bytes of activations that one sample keeps for the backward pass; None when the sizes are not known."""
-    hidden, layers = getattr(model, "hidden_size", None), getattr(model, "num_hidden_layers", None)
-    if not isinstance(hidden, int) or not isinstance(layers, int):
-        return None
-    inner = getattr(model, "intermediate_size", None)
-    wider = max(1.0, (inner if isinstance(inner, int) else 4 * hidden) / (4 * hidden))
-    units = PER_UNIT * hidden * layers * wider * (1 if half else 2)
-    logits = int(getattr(model, "vocab_size", 0) or 0) * (10 if half else 12) if kind == CAUSAL else 0
-    return int(tokens_per_sample(model, kind, length) * (units + logits))
+class Activations:
+    """`with Activations(model) as seen: loss = …` counts what the forward pass keeps; `seen.bytes` is the peak."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._weights = {one.untyped_storage().data_ptr() for one in (*model.parameters(), *model.buffers())}
+        self._kept: dict[int, int] = {}
+        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor)
+
+    @property
+    def bytes(self) -> int:
+        """Everything kept, and twice the largest for the backward pass."""
+        return sum(self._kept.values()) + 2 * max(self._kept.values(), default=0)
+
+    def __enter__(self) -> Activations:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._hooks.__exit__(kind, error, trace)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._weights:
+            self._kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+
+def spared(extra: Mapping[str, Any]) -> bool:
+    """Whether activations are computed anew in the backward pass, so that what was counted is not what will be kept."""
+    return any(bool(extra.get(key)) for key in ("gradient_checkpointing", "activation_checkpointing"))
 
 
 def batch_that_fits(sample: int | None, state: int, free: int | None) -> int | None:
     """Samples beside `state` bytes of weights, gradients and optimizer; at least 1; None when it is not known."""
-    if sample is None or free is None or not sample:
+    if free is None or not sample:
         return None
     return max(1, int((ROOM * free - state) // sample))
