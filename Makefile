@@ -29,6 +29,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml server trainer
+	$(BIN)/python tools/audit.py
 
 bench: setup
 	$(BIN)/python benchmarks/overhead.py

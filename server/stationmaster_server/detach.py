@@ -53,7 +53,7 @@ def spawn(
     """
     said, code = b"", 1
     try:
-        stub = subprocess.Popen(
+        stub = subprocess.Popen(  # nosec B603 # argv list, no shell
             [sys.executable, "-I", "-S", "-c", _STUB, str(stderr), str(status or ""), *argv],
             cwd=cwd,
             env=dict(env),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TypeVar
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406 # only writes XML
 
 from .charts import Points, Scale, even_step
 from .words import number

@@ -35,7 +35,7 @@ def export(project: Path, name: str | None, to: str, *, again: bool = False) -> 
     if not seen.attempt:
         raise RunError(f"run {seen.name} was never started; there is nothing to export.")
     command = [sys.executable, str(SCRIPT), str(seen.run.path), to, "again" if again else "once"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=seen.run.path, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=seen.run.path, check=False)  # nosec B603 # argv list, no shell
     found = _answer(done.stdout)
     if done.returncode != 0 or "logger" not in found:
         message = str(found.get("message") or f"the export ended with exit code {done.returncode}.")

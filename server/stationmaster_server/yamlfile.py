@@ -36,7 +36,7 @@ def parse(text: bytes, source: str) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{source} is larger than {MAX_BYTES} bytes.", WAY_OUT)
     try:
-        value = yaml.load(text, Loader=_loader())  # nosec B506 - a SafeLoader without aliases
+        value = yaml.load(text, Loader=_loader())  # nosec B506 # a SafeLoader without aliases
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark is not None else ""

@@ -22,7 +22,7 @@ class Child:
         named = {name: os.environ[name] for name in launch.env_names if name in os.environ}
         with log.open("ab") as output:
             os.fchmod(output.fileno(), 0o600)
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # nosec B603 # argv list, no shell
                 list(launch.argv),
                 cwd=launch.cwd,
                 env={**named, **launch.env, "STATIONMASTER_TOKEN": token},

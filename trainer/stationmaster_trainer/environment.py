@@ -118,7 +118,7 @@ def _gpus() -> list[dict[str, str]]:
 def _said(*command: str) -> str:
     """What a program prints; empty when it is missing, fails or takes longer than ten seconds."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)  # nosec B603 # argv list, no shell
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

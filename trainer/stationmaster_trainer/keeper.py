@@ -89,7 +89,7 @@ class Keeper:
         try:
             with self._log.open("ab") as log:
                 os.fchmod(log.fileno(), 0o600)
-                self._child = subprocess.Popen(
+                self._child = subprocess.Popen(  # nosec B603 # argv list, no shell
                     list(self._argv),
                     stdin=subprocess.DEVNULL,
                     stdout=log,

@@ -23,7 +23,7 @@ def boot_id() -> str:
         return ""
 
 
-def identify(pid: int, token: str = "") -> Identity:
+def identify(pid: int, token: str = "") -> Identity:  # nosec B107 # empty: no token is known
     """What tells this process from a later one of the same pid."""
     return Identity(pid, _start_ticks(pid), boot_id(), token)
 

@@ -82,7 +82,7 @@ def _word(project: Path, *arguments: str) -> str:
 def _said(project: Path, *arguments: str) -> bytes:
     """What git prints; empty when it is missing, fails or takes too long."""
     try:
-        done = subprocess.run(  # nosec B603 B607 - an argv list without a shell
+        done = subprocess.run(  # nosec B603 B607 # argv list, no shell
             ["git", *_SAFE, "-C", str(project), *arguments],
             capture_output=True,
             timeout=SECONDS,

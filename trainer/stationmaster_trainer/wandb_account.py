@@ -49,8 +49,10 @@ def account(env: Mapping[str, str]) -> Account:
 
 def unreachable(url: str, seconds: float = 5.0) -> str:
     """Why the server of this URL cannot be reached, in a few words; empty when it answers, whatever it answers."""
+    if urlsplit(url).scheme not in ("http", "https"):  # a file: would be opened like a page
+        return f"{url[:100]!r} is no web address"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):  # nosec B310 # the scheme was looked at
             return ""
     except urllib.error.HTTPError:
         return ""

@@ -58,7 +58,7 @@ def make_project(folder: Path) -> Path:
             raise RunError(f"{project} cannot be made: {error.strerror}.", "Name another folder with --dir.") from None
     for file in (Path(chat.__file__).parent / "project").glob("*.py"):
         shutil.copyfile(file, project / file.name)
-    made = subprocess.run([sys.executable, "make_data.py"], cwd=project, capture_output=True, text=True, check=False)
+    made = subprocess.run([sys.executable, "make_data.py"], cwd=project, capture_output=True, text=True, check=False)  # nosec B603 # argv list, no shell
     if made.returncode:
         raise RunError(f"make_data.py failed: {made.stderr.strip().splitlines()[-1]}.", NEEDED)
     return project

@@ -76,8 +76,8 @@ def _export(path: Path, folder: Path) -> None:
     said = f"dequantising {path.name} ({size:,.0f} MB), once: some {size * 0.4:,.0f} s of one core"
     print(said, file=sys.stderr, flush=True)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        model = AutoModelForCausalLM.from_pretrained(
+        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)  # nosec B615 # a local file
+        model = AutoModelForCausalLM.from_pretrained(  # nosec B615 # a local file
             path.parent, gguf_file=path.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
         )
     except (ValueError, OSError, KeyError, NotImplementedError, RuntimeError, IndexError) as error:

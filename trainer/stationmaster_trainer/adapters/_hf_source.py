@@ -45,14 +45,14 @@ class Source:
         from transformers import AutoConfig
 
         with explained(self.named.name):
-            return AutoConfig.from_pretrained(self.place, **self.options)
+            return AutoConfig.from_pretrained(self.place, **self.options)  # nosec B615 # the revision is in the options
 
     def tokenizer(self) -> Any:
         """The tokenizer, ModelError when there is none."""
         from transformers import AutoTokenizer
 
         with explained(f"the tokenizer of {self.named.name}"):
-            found = AutoTokenizer.from_pretrained(self.tokenizer_place, **self.options)
+            found = AutoTokenizer.from_pretrained(self.tokenizer_place, **self.options)  # nosec B615 # the revision is in the options
         if not len(found):
             raise _no_tokenizer(self)
         return found
@@ -63,7 +63,7 @@ class Source:
 
         if (Path(self.place) / "preprocessor_config.json").is_file() or self.named.kind == "hub":
             with explained(f"the image processor of {self.named.name}"):
-                return transformers.AutoImageProcessor.from_pretrained(self.place, **self.options)
+                return transformers.AutoImageProcessor.from_pretrained(self.place, **self.options)  # nosec B615 # the revision is in the options
         size = getattr(config, "image_size", None) or 224
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
         channels = int(getattr(config, "num_channels", 3))
