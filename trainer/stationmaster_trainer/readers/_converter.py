@@ -139,10 +139,10 @@ class Converter:
         rate = self._cell(row, self._rate)
         if rate is not None:
             self.rate = rate
-        if loss is not None and self.once and (self.step, loss) == self.last:
-            loss = None
+        again = loss is not None and self.once and (self.step, loss) == self.last
+        loss = None if again else loss
         norm = self._cell(row, self._norm)
-        if norm is not None and (loss is not None or not self.once):
+        if norm is not None and not again:
             self.window.norms.append(norm)
         if loss is not None:
             self.last = (self.step, loss)

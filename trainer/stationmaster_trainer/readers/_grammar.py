@@ -22,6 +22,11 @@ FIGURE = (
     r"|(?<!of )(?:nan|inf(?:inity)?)(?![a-z]))"
 )
 """A number as any tool prints it."""
+IN_PLACE = (
+    r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|[nN][aA][nN]|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?"
+    r"|\d+(?:,\d{3})+(?:\.\d+)?)"
+)
+"""The same between known text: the usual form first, letters in any case only where they may stand."""
 NUMBER = re.compile(rf"(?<![\w.]){FIGURE}", re.IGNORECASE)
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x08+")
 CHECKED = re.compile(r"(?<![a-z])(?:val|valid|validation|eval|dev|test|validat\w+|evaluat\w+)(?![a-z])", re.IGNORECASE)
@@ -151,10 +156,10 @@ def template(line: str, shape: Line) -> re.Pattern[str] | None:
     parts, end = ["^"], 0
     for place, match in enumerate(found):
         parts.append(_literal(line[end : match.start()]))
-        parts.append(f"({FIGURE})" if place in shape.places else FIGURE)
+        parts.append(f"({IN_PLACE})" if place in shape.places else IN_PLACE)
         end = match.end()
     parts.append(_literal(line[end:]))
-    return re.compile("".join([*parts, "$"]), re.IGNORECASE | re.MULTILINE)
+    return re.compile("".join([*parts, "$"]), re.MULTILINE)
 
 
 def _literal(text: str) -> str:

@@ -110,7 +110,8 @@ def _blocks(path: Path, delimiter: str, names: Sequence[str], found: Reading) ->
             if columns and any(_is_header(cells, name) for cells, name in zip(columns, names, strict=True)):
                 kept = [row for row in kept if not all(map(_same, row, names))]
                 columns = [*map(_stripped, zip(*kept, strict=True))] if kept else []
-            yield Columns(names, columns)
+            if columns:
+                yield Columns(names, columns)
 
 
 def _is_header(cells: Sequence[str], name: str) -> bool:

@@ -21,10 +21,14 @@ from ._names import NAMES, Row, normalise, useful
 from ._reading import Mapping, Reading
 from ._table import POSITION, SAMPLE, Block, Columns, Layout, Rows, reading
 
-TOGETHER = 500
+TOGETHER = 1000
 """Lines of one block."""
+FEW = 32
+"""Lines that are taken one by one when they are not all of one form."""
 MOST_PATTERNS = 24
 """Forms of lines that are kept; the least lately used goes."""
+MOST_USELESS = 2000
+NOTHING = Line((), (), ())
 LONGEST_LINE = 4000
 """Characters of a line that may hold figures; longer ones are dumps."""
 LOOKED_AT = 1 << 26
@@ -68,18 +72,30 @@ class _Parser:
     mapping: Mapping
     patterns: list[tuple[re.Pattern[str], Line]] = field(default_factory=list)
     """The latest first."""
+    made: int = 0
+    hits: int = 0
+    """Patterns made so far, and lines that one of them knew."""
+    useless: set[str] = field(default_factory=set)
+    """Lines without a figure that matters, their figures left out."""
     epoch: tuple[str, str] | None = None
     """(column, figure) of the newest line that had one, for progress bars whose epoch stands in a line of its own."""
 
-    def block(self, lines: Sequence[str]) -> Block:
-        """The rows of some lines: as columns when all of them have one form."""
+    def blocks(self, lines: Sequence[str]) -> Iterator[Block]:
+        """The rows of some lines: as columns where all of them have one form."""
         if self.patterns and len(lines) > 1:
             pattern, shape = self.patterns[0]
-            found = pattern.findall("\n".join(lines))
-            if len(found) == len(lines) and not shape.checked and POSITION not in shape.names:
-                cells = list(zip(*found, strict=True)) if len(shape.names) > 1 else [found]
-                return Columns(shape.names, cells)
-        return Rows([row for line in lines if (row := self.row(line))])
+            if not shape.checked and POSITION not in shape.names:
+                found = pattern.findall("\n".join(lines))
+                if len(found) == len(lines):
+                    self.hits += len(found)
+                    cells = list(zip(*found, strict=True)) if len(shape.names) > 1 else [found]
+                    yield Columns(shape.names, cells)
+                    return
+                if len(lines) > FEW and 2 * len(found) > len(lines):  # a line of another form among them
+                    yield from self.blocks(lines[: len(lines) // 2])
+                    yield from self.blocks(lines[len(lines) // 2 :])
+                    return
+        yield Rows([row for line in lines if (row := self.row(line))])
 
     def row(self, line: str) -> Row | None:
         """What a line says; None for one without a figure that matters."""
@@ -89,18 +105,27 @@ class _Parser:
         for place, (pattern, shape) in enumerate(self.patterns):
             match = pattern.match(line)
             if match is not None:
+                self.hits += 1
                 if place:
                     self.patterns.insert(0, self.patterns.pop(place))
                 return self._row(line, shape, dict(zip(shape.names, match.groups(), strict=True)))
-        if _grammar.NUMBER.search(line) is None:
+        outline = _grammar.NUMBER.sub("0", line)
+        if outline in self.useless:
             return None
-        shape = _grammar.parse(line)
+        shape = _grammar.parse(line) if "0" in outline else NOTHING
         if not any(self._matters(name) for name in shape.names):
+            if len(self.useless) < MOST_USELESS:
+                self.useless.add(outline)
             return None
+        if self.made < MOST_PATTERNS + self.hits // 8:  # where no form comes back, patterns cost more than they bring
+            self._learn(line, shape)
+        return self._row(line, shape, dict(_grammar.numbers(line, shape)))
+
+    def _learn(self, line: str, shape: Line) -> None:
         form = _grammar.template(line, shape)
         if form is not None:
+            self.made += 1
             self.patterns = [(form, shape), *self.patterns[: MOST_PATTERNS - 1]]
-        return self._row(line, shape, dict(_grammar.numbers(line, shape)))
 
     def _matters(self, name: str) -> bool:
         plain = normalise(name)
@@ -129,7 +154,7 @@ def _blocks(path: Path, mapping: Mapping, found: Reading, most: int | None = Non
         for start in range(0, len(lines), TOGETHER):
             part = [_grammar.cleaned(line) for line in lines[start : start + TOGETHER] if line and not line.isspace()]
             if part:
-                yield parser.block(part)
+                yield from parser.blocks(part)
         seen += sum(map(len, lines))
         if most is not None and seen > most:
             return
