@@ -212,7 +212,8 @@ def test_states_load_with_weights_only_and_the_model_file_with_safetensors_alone
 
     assert load_file(str(folder / "model.safetensors"))["layers.0.weight"].shape == (32, 64)
     assert {path.name for path in folder.iterdir()} == {
-        "manifest.json", "model.safetensors", "optimizer.pt", "position.json", "preprocessing.json", "state.pt",
+        "manifest.json", "model.json", "model.safetensors", "optimizer.pt", "position.json", "preprocessing.json",
+        "state.pt",
     }  # fmt: skip
 
 
