@@ -62,6 +62,9 @@ def judged(log: corpus.Log) -> Judged:
         if named is None and place >= log.visible and any(alert.rule in wanted for alert in known):
             named = place
     told |= {(alert.rule, alert.series, alert.first_step) for alert in judge.finish() if alert.severity != "info"}
+    broken = [seat.broken for seat in judge.seats if seat.broken]
+    if broken:
+        raise RuntimeError(f"{broken[0]} (fault {log.fault!r})")
     final = [alert for alert in judge.alerts() if alert.severity != "info"]
     if named is None and any(alert.rule in wanted for alert in final):
         named = len(log.records)

@@ -10,7 +10,7 @@ import pytest
 import rules as scorecard
 from courses import evaluation, falling, judge_of, named, rules_of, train
 
-from stationmaster_trainer.contract import Note, RulePlan
+from stationmaster_trainer.contract import Note, Record, RulePlan
 
 SEEDS = range(100, 103)
 """Not those that the thresholds were looked at with."""
@@ -222,3 +222,57 @@ def test_a_jump_of_small_batches_that_stays_is_warned_of() -> None:
         records[place] = corpus.scaled(records[place], loss=4.0)
     (alert,) = named(judge_of(records, RulePlan(classes=10)), "loss_spike")
     assert alert.severity == "warning"
+
+
+def test_units_that_no_sample_reaches_are_called_dead_after_the_second_look() -> None:
+    looks = [
+        Note(0.0, 0.0, step, "looked at", facts={"dead_units": {"layers.0": 0.75, "layers.2": 0.1}}) for step in (1, 50)
+    ]
+    plan = RulePlan(samples_per_step=32)
+    assert named(judge_of(looks[:1], plan), "dead_units") == []
+    (alert,) = named(judge_of(looks, plan), "dead_units")
+    assert alert.severity == "warning" and "75 %" in alert.message and "layers.0" in alert.message
+    single = judge_of(looks, RulePlan(samples_per_step=2))
+    assert named(single, "dead_units") == [] and "16 samples" in single.not_checked()["dead_units"]
+
+
+def test_a_rate_that_the_log_rounds_to_zero_is_only_told() -> None:
+    def decayed(at: int) -> float:
+        return 1e-3 * max(0.0, 1.0 - at / 150)
+
+    exact = judge_of(falling(300, rate=decayed))
+    assert named(exact, "learning_rate_near_zero")[0].severity == "warning"
+    rounded = judge_of(falling(300, rate=lambda at: round(decayed(at), 4)))
+    (alert,) = named(rounded, "learning_rate_near_zero")
+    assert alert.severity == "info" and "0.0001" in alert.message
+
+
+def test_a_flat_loss_that_is_fitted_is_no_plateau() -> None:
+    def course(end: float) -> list[Record]:
+        return [train(at + 1, end + 2.3 * math.exp(-at / 10)) for at in range(400)]
+
+    assert named(judge_of(course(0.5)), "plateau")[0].severity == "info"
+    assert named(judge_of(course(0.005)), "plateau") == []
+
+
+def test_a_moderate_rise_that_comes_back_by_itself_is_taken_back_and_a_large_one_is_not() -> None:
+    def bump(height: float) -> list[Record]:
+        return [train(at + 1, 1.0 * (height if 200 <= at < 260 else 1.0) + 0.01 * (at % 3)) for at in range(400)]
+
+    (moderate,) = named(judge_of(bump(2.0)), "divergence")
+    (large,) = named(judge_of(bump(5.0)), "divergence")
+    assert (moderate.severity, moderate.open) == ("info", False)
+    assert (large.severity, large.open) == ("critical", False)
+
+
+def test_a_train_loss_that_only_wobbles_is_not_falling_away_from_validation() -> None:
+    records: list[Record] = []
+    for at in range(40):
+        records += [train(10 * at + i + 1, 1.0 + 0.05 * math.sin(7.3 * (10 * at + i)) - 1e-5 * at) for i in range(10)]
+        records.append(evaluation(10 * at + 10, 0.9 if at < 20 else 0.99 + 0.001 * (at % 2)))
+    assert "overfitting" not in rules_of(judge_of(records))
+
+
+def test_around_zero_the_first_points_are_no_spike() -> None:
+    values = [0.05, 4.4, -3.0, 2.0, -6.0, 1.0] + [-20.0 + 3.0 * math.sin(1.7 * at) for at in range(100)]
+    assert "loss_spike" not in rules_of(judge_of([train(at + 1, value) for at, value in enumerate(values)]))

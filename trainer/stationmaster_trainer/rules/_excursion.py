@@ -10,6 +10,8 @@ from ._window import Window, log_ratio, median
 GRACE = 10
 """Points before the spread is trusted; until then only a jump to eight times (or `ratio` squared) over all so far
 counts."""
+FEW, LONE = 3, 1000.0
+"""Points below which there is no level to speak of, and how many times the first ones a value must be then."""
 START = 5
 """First points whose median is the series' starting level."""
 TAIL = 3.5
@@ -66,7 +68,8 @@ class Excursions:
         if self.count < GRACE:
             if self.signed and self.count < START:  # around zero nothing can be said before there is a spread
                 return False
-            return residual > max(math.log(8.0), 2.0 * math.log(ratio)) and (
+            least = 8.0 if self.count >= FEW else LONE
+            return residual > max(math.log(least), 2.0 * math.log(ratio)) and (
                 self.highest is None or value > self.highest
             )
         if residual <= tails * self.residuals.quantile(0.95):

@@ -13,6 +13,10 @@ START = 5
 """First finite points whose median is the starting loss."""
 LASTING = math.log(3.0)
 """Rise (in logarithms) that is believed after 10 points; a smaller one must last longer, for it may be a swing."""
+FITTED = 0.05
+"""Share of the starting loss below which a nearly fitted loss may leap about."""
+ORDERS = 0.3
+"""A third of the orders of magnitude that were learnt weighs as much as a tenth of the loss."""
 SWING = 1.5
 """A swing from its lowest to its middle and beyond is more than what it climbs within 20 points."""
 
@@ -104,6 +108,10 @@ class Divergence(Watcher):
         climb = self.climbs.quantile(0.9) if len(self.climbs) else 0.0
         rise = log_ratio(low, best, self.floor(best))
         lost = (low - best) / (start - best) if start > best else 1.0
+        if (
+            start > best > 0.0 and low > FITTED * start
+        ):  # of what was learnt by orders of magnitude, orders of magnitude count
+            lost = max(lost, ORDERS * rise / log_ratio(start, best, self.floor(best)))
         lasted = self.count - self.since_count + int(0.8 * self.recent.size)
         settled = rise * lasted >= self.recent.size * LASTING
         self.away = settled and diverged(rise, max(stray, SWING * climb), lost, self.known.settings)
@@ -124,9 +132,12 @@ class Divergence(Watcher):
         return self.worst < LASTING
 
     def floor(self, base: float) -> float:
-        """What counts as zero: next to nothing of the starting loss; for a loss below zero a twentieth of its size."""
-        start = abs(self.start[0])
-        return max(1e-12 * start if base > 0.0 else 0.05 * max(start, abs(base)), 1e-300)
+        """What counts as zero: next to nothing of the starting loss; for a loss below zero a twentieth of its size, and
+        the spread of the newest points."""
+        start, ordered = abs(self.start[0]), self.recent.ordered
+        if base > 0.0:
+            return max(1e-12 * start, 1e-300)
+        return max(0.05 * max(start, abs(base)), ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4], 1e-300)
 
     def missing(self) -> str:
         return "" if len(self.recent) == self.recent.size else f"too few points of the train loss ({len(self.recent)})"
