@@ -41,6 +41,7 @@ _flax_state.load_model = die
     [(NNX_NORM, (32, 2), (DIE_IN_SAVE, DIE_IN_RESUME), {40}), (LINEN, (32, 1), (KILL_AT.format(step=130),), {80, 120})],
     ids=["nnx accumulated, killed in a save and in the resume", "linen, killed in a step"],
 )
+@pytest.mark.fault("F1", "F2")
 def test_digits_are_learnt_and_a_worker_that_was_killed_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, source: str, batches: tuple[int, int], killers: tuple[str, ...], complete: set[int]
 ) -> None:

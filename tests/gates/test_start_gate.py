@@ -155,6 +155,7 @@ def many(hall: Any, desk: Any) -> Many:
     return Many(project, desk.on(project))
 
 
+@pytest.mark.fault("F16")
 def test_the_same_digest_is_the_same_run_for_twenty_calls_and_two_servers(hall: Any, many: Many) -> None:
     project, chat, other = many.project, many.chat, hall.connect(many.project)
     digest = chat.confirmed(**SHORT).facts["digest"]
@@ -172,6 +173,7 @@ def test_the_same_digest_is_the_same_run_for_twenty_calls_and_two_servers(hall: 
     assert "learning_rate: 0.001  # " in config and "keep_checkpoints: 2" in config
 
 
+@pytest.mark.fault("F5")
 def test_a_run_that_was_created_and_never_started_is_started_by_the_same_digest(many: Many) -> None:
     """A server killed between making the folder and starting leaves exactly this behind."""
     project, chat = many.project, many.chat

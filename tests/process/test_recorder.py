@@ -27,6 +27,7 @@ from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.window import Window
 
 
+@pytest.mark.fault("F22")
 def test_a_recorder_that_is_killed_again_and_again_loses_and_doubles_nothing(bench: Bench) -> None:
     run = bench.start(total_steps=100_000, logging=("file", "tensorboard"))
     pid = 0
@@ -125,6 +126,7 @@ def test_the_header_of_the_csv_stays_and_a_new_metric_adds_a_column_at_the_end(b
     assert rows[-1][-2:] == ["0.25", "0.5"] and len(rows) == 8
 
 
+@pytest.mark.fault("F22")
 def test_a_logger_that_fails_is_one_warning_and_the_others_are_complete(bench: Bench) -> None:
     run = bench.create(total_steps=3000, sleep=0.001, logging=("file", "tensorboard"))
     run.tensorboard.write_text("a file in the place of the folder")
@@ -141,6 +143,7 @@ def test_a_logger_that_fails_is_one_warning_and_the_others_are_complete(bench: B
     _same_figures(run)
 
 
+@pytest.mark.fault("F22")
 def test_a_logger_whose_package_is_missing_is_degraded_with_its_name(bench: Bench) -> None:
     run = bench.create(total_steps=300, logging=("file", "absent"))
     place = run.lib / "stationmaster_trainer" / "loggers" / "absent.py"
@@ -152,6 +155,7 @@ def test_a_logger_whose_package_is_missing_is_degraded_with_its_name(bench: Benc
     assert run.metrics_csv.read_text().count("\n") == 1 + 30 + 6
 
 
+@pytest.mark.fault("F22")
 def test_a_logger_that_hangs_holds_up_nobody(bench: Bench) -> None:
     run = bench.create(total_steps=100, logging=("file", "stuck"))
     place = run.lib / "stationmaster_trainer" / "loggers" / "stuck.py"

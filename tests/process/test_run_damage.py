@@ -32,6 +32,7 @@ JUNK = [
 ]
 
 
+@pytest.mark.fault("F14")
 def test_every_kind_of_damage_in_a_stream_is_named_by_file_and_offset_and_skipped(tmp_path: Path) -> None:
     path = tmp_path / "stream.jsonl"
     good = [codec.line(Phase(1.0, 1.0, f"p{number}")) for number in range(len(JUNK) + 1)]
@@ -49,6 +50,7 @@ def test_every_kind_of_damage_in_a_stream_is_named_by_file_and_offset_and_skippe
     assert set(places) <= {place.offset for place in damage}
 
 
+@pytest.mark.fault("F14")
 def test_a_torn_last_line_is_kept_for_the_next_look(tmp_path: Path) -> None:
     path = tmp_path / "stream.jsonl"
     line = codec.line(Phase(1.0, 1.0, "a"))
@@ -76,6 +78,7 @@ def test_reading_a_long_stream_takes_it_in_bounded_pieces(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder"])
+@pytest.mark.fault("F14")
 def test_something_else_in_the_place_of_a_stream_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "stream.jsonl"
     os.mkfifo(path) if kind == "fifo" else path.mkdir()
@@ -115,6 +118,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 @pytest.mark.parametrize("damage", [_truncated, _flipped, _fifo, _folder])
 @pytest.mark.parametrize("name", ["status.json", "attempts/001/stream.jsonl", "spec.json", "recorder.json"])
+@pytest.mark.fault("F14")
 def test_a_damaged_run_is_listed_with_what_is_left_of_it(
     ended: RunDir, tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
@@ -129,6 +133,7 @@ def test_a_damaged_run_is_listed_with_what_is_left_of_it(
         assert "status.json" in found["toy"].problems[0]
 
 
+@pytest.mark.fault("F8")
 def test_without_status_and_final_the_workers_own_word_decides(ended: RunDir, tmp_path: Path) -> None:
     run = RunDir(Path(shutil.copytree(ended.path, tmp_path / "runs" / "toy")))
     run.status.unlink()
@@ -141,6 +146,7 @@ def test_without_status_and_final_the_workers_own_word_decides(ended: RunDir, tm
     assert runs.view(run).state == "lost"
 
 
+@pytest.mark.fault("F14")
 def test_a_folder_of_junk_is_listed_and_not_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs" / "junk" / "attempts" / "007").mkdir(parents=True)
     (tmp_path / "runs" / "junk" / "attempts" / "007" / "worker.log").mkdir()
@@ -148,12 +154,14 @@ def test_a_folder_of_junk_is_listed_and_not_an_error(tmp_path: Path) -> None:
     assert [(view.name, view.state) for view in runs.list_runs(tmp_path)] == [("junk", "lost")]
 
 
+@pytest.mark.fault("F14")
 def test_a_status_of_a_newer_version_is_refused_by_name(ended: RunDir, tmp_path: Path) -> None:
     run = RunDir(Path(shutil.copytree(ended.path, tmp_path / "runs" / "toy")))
     run.status.write_text(run.status.read_text().replace('"format": 1', '"format": 99'))
     assert "format 99" in runs.view(run).problems[0]
 
 
+@pytest.mark.fault("F14")
 def test_junk_in_the_stream_of_a_live_run_harms_neither_judge_nor_recorder(bench: Bench) -> None:
     run = bench.start(total_steps=400)
     until(run, lambda status: status.loss is not None)
@@ -179,6 +187,7 @@ def test_superseded_records_are_left_out_over_any_number_of_attempts(tmp_path: P
     assert steps == [(1, step) for step in range(10, 61, 10)] + [(3, step) for step in (70, 80, 90)]
 
 
+@pytest.mark.fault("F9")
 def test_a_full_disk_is_disk_full_with_a_readable_status(tmp_path: Path) -> None:
     """A small file system of its own; needs the right to mount one."""
     place = tmp_path / "small"

@@ -60,6 +60,7 @@ def test_csv_and_json_lines_hold_every_figure_of_the_stream_once(bench: Bench) -
     assert sum(int(row["train/nonfinite"]) for row in rows if row["train/loss"]) == 1
 
 
+@pytest.mark.fault("F23")
 def test_a_nan_is_valid_json_an_alert_and_named_by_its_first_step(bench: Bench) -> None:
     run = bench.start(total_steps=120, fault="nan", at=35)
     until(run, "succeeded")
@@ -114,6 +115,7 @@ def test_a_checkpoint_request_saves_and_the_run_goes_on(bench: Bench) -> None:
         ("abort", "signal", "SIGABRT"),
     ],
 )
+@pytest.mark.fault("F11", "F19")
 def test_a_fault_of_the_training_code_is_failed_with_its_cause(
     bench: Bench, fault: str, cause: str, words: str
 ) -> None:
@@ -135,6 +137,7 @@ def test_the_failure_record_holds_the_users_frames_and_no_others(bench: Bench) -
     assert "toy" not in failure.traceback and len(failure.traceback) < 4000
 
 
+@pytest.mark.fault("F3")
 def test_no_reader_ever_sees_half_a_status(bench: Bench) -> None:
     run = bench.start(total_steps=400, checkpoint_every=10, sleep=0.001)
     revisions: list[int] = []
@@ -177,6 +180,7 @@ def test_environment_json_says_what_ran_without_a_value_of_a_variable(
     assert "secretly-named" not in text
 
 
+@pytest.mark.fault("F21")
 def test_a_log_without_end_is_cut_in_the_middle(bench: Bench) -> None:
     run = bench.start(total_steps=3000, fault="chatter", at=5, sleep=0.001)
     until(run, "succeeded")

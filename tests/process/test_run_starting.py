@@ -32,6 +32,7 @@ with ThreadPoolExecutor(5) as pool:
 """
 
 
+@pytest.mark.fault("F16")
 def test_twenty_starts_at_once_from_several_servers_are_one_worker(bench: Bench) -> None:
     run = bench.create(total_steps=100_000)
 
@@ -58,6 +59,7 @@ def test_the_name_of_a_run_is_taken_once(bench: Bench) -> None:
             runs.create_run(bench.spec(name), "", {})
 
 
+@pytest.mark.fault("F5")
 def test_a_run_that_was_created_and_never_started_is_queued_and_can_be_started(bench: Bench) -> None:
     run = bench.create(total_steps=20)
     seen = runs.view(run)
@@ -169,6 +171,7 @@ def test_a_run_is_found_by_name_or_as_the_newest_and_an_unknown_one_lists_the_kn
         runs.find_run(Path("/nowhere"))
 
 
+@pytest.mark.fault("F5")
 def test_a_server_that_dies_while_it_makes_a_run_leaves_none(bench: Bench) -> None:
     """Killed at the worst moment: everything is written, only the name is missing."""
     code = (

@@ -41,6 +41,7 @@ time.sleep(600)
 """A server with a thread, a pipe on its stdin and one on its stdout, that starts a run and stays."""
 
 
+@pytest.mark.fault("F1")
 def test_a_killed_worker_is_failed_by_signal_within_two_seconds(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     status = until(run, lambda status: status.checkpoint is not None)
@@ -52,6 +53,7 @@ def test_a_killed_worker_is_failed_by_signal_within_two_seconds(bench: Bench) ->
     assert "SIGKILL" in status.message and "out of memory" in status.way_out
 
 
+@pytest.mark.fault("F4")
 def test_a_worker_without_supervisor_saves_and_stops_and_the_reader_tells_it(bench: Bench) -> None:
     run = bench.start(total_steps=100_000, save_seconds=0.5)
     status = until(run, lambda status: status.loss is not None)
@@ -66,6 +68,7 @@ def test_a_worker_without_supervisor_saves_and_stops_and_the_reader_tells_it(ben
     assert rows[-1].startswith(f"{status.step},")
 
 
+@pytest.mark.fault("F11")
 def test_the_kernels_out_of_memory_killer_is_named_as_the_cause(bench: Bench) -> None:
     """A memory cgroup of its own (version 1), around supervisor and worker; needs the right to make one."""
     group = Path("/sys/fs/cgroup/memory") / f"stationmaster-{os.getpid()}"
@@ -87,6 +90,7 @@ def test_the_kernels_out_of_memory_killer_is_named_as_the_cause(bench: Bench) ->
         group.rmdir()
 
 
+@pytest.mark.fault("F6")
 def test_after_the_death_of_supervisor_and_worker_one_call_says_lost_with_step_and_checkpoint(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     status = until(run, lambda status: status.checkpoint is not None)
@@ -98,6 +102,7 @@ def test_after_the_death_of_supervisor_and_worker_one_call_says_lost_with_step_a
 
 
 @pytest.mark.parametrize("how", ["stdin closed", "SIGTERM", "killpg", "kill -9", "kill all its children"])
+@pytest.mark.fault("F7")
 def test_the_run_goes_on_when_its_server_goes(bench: Bench, how: str) -> None:
     run = bench.create(total_steps=100_000)
     server = subprocess.Popen(
@@ -128,6 +133,7 @@ def test_the_run_goes_on_when_its_server_goes(bench: Bench, how: str) -> None:
     assert until(run, lambda status: status.step > step + 20).state == "running"
 
 
+@pytest.mark.fault("F13")
 def test_a_held_worker_is_paused_and_goes_on_by_itself(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     worker = pid_of(until(run, lambda status: status.loss is not None), "worker")
@@ -137,6 +143,7 @@ def test_a_held_worker_is_paused_and_goes_on_by_itself(bench: Bench) -> None:
     assert until(run, "running").message == ""
 
 
+@pytest.mark.fault("F13")
 def test_a_stop_reaches_a_held_worker(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     worker = pid_of(until(run, lambda status: status.loss is not None), "worker")
@@ -146,6 +153,7 @@ def test_a_stop_reaches_a_held_worker(bench: Bench) -> None:
     assert until(run, "stopped").cause == "user"
 
 
+@pytest.mark.fault("F20")
 def test_a_worker_that_ignores_everything_is_killed_with_its_whole_tree(bench: Bench) -> None:
     run = bench.start(total_steps=100_000, deaf=True, ignore_sigterm=True, patience=runs.Patience(grace_seconds=0.5))
     until(run, lambda status: status.loss is not None)
@@ -178,6 +186,7 @@ def test_sigterm_to_the_supervisor_is_a_graceful_stop(bench: Bench) -> None:
     assert status.cause == "user" and status.checkpoint is not None and status.checkpoint.step == status.step
 
 
+@pytest.mark.fault("F12")
 def test_silence_longer_than_learned_is_one_alert_with_stacks_and_no_kill(bench: Bench) -> None:
     run = bench.start(
         total_steps=100_000, fault="hang", at=100, patience=runs.Patience(stall_seconds=1.0, first_stall_seconds=1.0)
@@ -192,6 +201,7 @@ def test_silence_longer_than_learned_is_one_alert_with_stacks_and_no_kill(bench:
     assert sum('"rule":"stall"' in line for line in run.attempt(1).alerts.read_text().splitlines()) == 1
 
 
+@pytest.mark.fault("F12")
 def test_a_stall_alert_clears_when_records_flow_again(bench: Bench) -> None:
     run = bench.start(
         total_steps=200,
@@ -205,6 +215,7 @@ def test_a_stall_alert_clears_when_records_flow_again(bench: Bench) -> None:
     assert ['"open":true' in line for line in lines] == [True, False]
 
 
+@pytest.mark.fault("F13")
 def test_a_held_worker_is_no_stall(bench: Bench) -> None:
     run = bench.start(total_steps=100_000, patience=runs.Patience(stall_seconds=1.0, first_stall_seconds=1.0))
     worker = pid_of(until(run, lambda status: status.loss is not None), "worker")
@@ -225,6 +236,7 @@ def _removed(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.fault("F17")
 def test_a_deleted_run_folder_stops_the_worker_and_nothing_is_written_into_a_new_one(
     bench: Bench, replaced: bool
 ) -> None:
@@ -239,6 +251,7 @@ def test_a_deleted_run_folder_stops_the_worker_and_nothing_is_written_into_a_new
     assert not run.path.exists() or list(run.path.iterdir()) == []
 
 
+@pytest.mark.fault("F17")
 def test_a_renamed_run_folder_keeps_the_worker_s_last_word(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     until(run, lambda status: status.checkpoint is not None)
@@ -250,6 +263,7 @@ def test_a_renamed_run_folder_keeps_the_worker_s_last_word(bench: Bench) -> None
     assert runs.view(moved).state == "stopped"
 
 
+@pytest.mark.fault("F18")
 def test_a_run_of_before_a_restart_of_the_machine_is_lost_by_it(bench: Bench) -> None:
     run = bench.start(total_steps=100_000)
     status = until(run, lambda status: status.loss is not None)

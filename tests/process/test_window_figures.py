@@ -125,6 +125,7 @@ def test_without_validation_the_best_is_the_train_loss(bench: Bench) -> None:
     assert progress.best is not None and (progress.best.metric, progress.best.value) == ("train/loss", 1.5)
 
 
+@pytest.mark.fault("F12")
 def test_the_time_out_is_learned_for_each_phase() -> None:
     watchdog = Watchdog(0.0, floor=60.0, first=600.0)
     watchdog.heard(30.0, "train")
@@ -142,6 +143,7 @@ def test_the_time_out_is_learned_for_each_phase() -> None:
     assert watchdog.overdue(1050.0) is None
 
 
+@pytest.mark.fault("F18")
 def test_a_pid_that_was_given_away_again_is_another_process() -> None:
     import dataclasses
     import os

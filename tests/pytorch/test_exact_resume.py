@@ -58,6 +58,7 @@ def history(project: Project) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.fault("F1")
 def test_a_run_killed_three_times_and_resumed_equals_the_uninterrupted_one_bit_for_bit(
     project: Project, tmp_path: Path
 ) -> None:

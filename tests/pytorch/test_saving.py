@@ -62,6 +62,7 @@ save(first, 30)
 """
 
 
+@pytest.mark.fault("F2")
 def test_a_kill_at_any_file_operation_of_a_save_leaves_a_verified_checkpoint_and_nothing_that_looks_like_one(
     tmp_path: Path,
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_kill_at_any_file_operation_of_a_save_leaves_a_verified_checkpoint_and
     assert seen == {20, 30}
 
 
+@pytest.mark.fault("F2")
 def test_a_worker_killed_inside_a_save_resumes_from_the_checkpoint_before_and_sweeps_the_partial_one(
     project: Project,
 ) -> None:
@@ -115,6 +117,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "state.pt", "position.json", "manifest.json"])
+@pytest.mark.fault("F14")
 def test_one_flipped_bit_is_seen_and_the_file_is_named(project: Project, name: str) -> None:
     project.train_here(total_steps=20)
     flip(project.checkpoints / "checkpoint-20" / name)
@@ -128,6 +131,7 @@ def test_one_flipped_bit_is_seen_and_the_file_is_named(project: Project, name: s
     assert manifest.newest_verified(project.checkpoints).path is None
 
 
+@pytest.mark.fault("F14")
 def test_whatever_stands_in_a_checkpoints_place_is_refused_by_name_without_hanging(project: Project) -> None:
     project.train_here(total_steps=20)
     broken = project.checkpoints / "checkpoint-20"
@@ -145,6 +149,7 @@ def test_whatever_stands_in_a_checkpoints_place_is_refused_by_name_without_hangi
     assert "state.pt is not a plain file" in reasons["checkpoint-20"]
 
 
+@pytest.mark.fault("F14")
 def test_a_resume_from_a_changed_checkpoint_is_refused_before_anything_is_loaded(project: Project) -> None:
     project.train_here(total_steps=20)
     project.spec(total_steps=40)
@@ -217,6 +222,7 @@ def test_states_load_with_weights_only_and_the_model_file_with_safetensors_alone
     }  # fmt: skip
 
 
+@pytest.mark.fault("F9")
 def test_no_room_for_a_checkpoint_ends_the_run_as_disk_full_with_the_bytes_needed(project: Project) -> None:
     """The free space is asked of the system; here the system's answer is 1,000 bytes after the first checkpoint."""
     full = """
@@ -242,6 +248,7 @@ def test_no_room_for_a_checkpoint_ends_the_run_as_disk_full_with_the_bytes_neede
     assert project.records(Finished) == []
 
 
+@pytest.mark.fault("F9")
 def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_disk_full_too(project: Project) -> None:
     """The error that the system gives then is raised where the manifest is written."""
     full = """
@@ -264,6 +271,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_disk_full_too(pro
     assert not list(project.checkpoints.glob(".checkpoint-*"))
 
 
+@pytest.mark.fault("F2")
 def test_a_checkpoint_that_a_resume_replaces_is_complete_at_every_instant(project: Project) -> None:
     project.train_here(total_steps=20)
     flip(project.checkpoints / "checkpoint-20" / "optimizer.pt")

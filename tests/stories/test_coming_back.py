@@ -52,6 +52,7 @@ def trains(facts: dict[str, Any]) -> bool:
     return bool(facts["state"] == "running" and facts["step"] > 0)
 
 
+@pytest.mark.fault("F5", "F7")
 def test_a_run_outlives_the_kill_of_its_server_and_a_new_server_tells_its_end(
     slow: Any, connect: Callable[..., Any], wait: Callable[..., Any], kill_server: Callable[[Path], None]
 ) -> None:

@@ -92,6 +92,7 @@ def steps_shown(run: RunDir) -> list[int]:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.fault("F1", "F2", "F6")
 def test_a_fine_tuning_killed_in_a_save_and_in_its_resume_is_the_run_that_was_not(shop: Any) -> None:
     """Dropout and noise on the embeddings draw from the generators in every step."""
     project = shop.make(model=None)

@@ -48,6 +48,7 @@ def history(project: HfProject) -> list[tuple[object, ...]]:
     return history_of(project.run)
 
 
+@pytest.mark.fault("F1", "F2")
 def test_a_run_killed_in_a_step_and_in_a_save_equals_the_uninterrupted_one_bit_for_bit(
     talk: HfProject, tmp_path: Path
 ) -> None:
