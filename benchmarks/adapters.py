@@ -7,8 +7,9 @@ as the server starts it: supervisor, worker and recorder, every step watched, va
 model, data, order, batch, precision and threads, a fresh process for each; rounds are interleaved and their order
 turns. Losses that are not nearly equal end the benchmark: that would be other work. Times are of steps alone
 (validation and saving left out), the median window of ten and the best one; `with all` has everything from the first
-logged step to the end. Absolute times drift on shared machines: what counts is the ratio within one round. Not covered:
-the start of the processes; GPUs.
+logged step to the end, `CPU` the same in seconds of the training process alone. Absolute times drift on shared
+machines: what counts is the ratio within one round, and beside other work the CPU. Not covered: the start of the
+processes; GPUs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,10 @@ from stationmaster_trainer.rundir import RunDir
 
 CASES: dict[str, dict[str, Any]] = {
     "pytorch": {"steps": 450, "batch": 32, "rows": 1440, "chunk": 10, "every": 225},
-    "transformers": trainer.CASES["small"],
+    "transformers": trainer.CASES["tiny"],
     "flax": {"steps": 450, "batch": 32, "rows": 1440, "chunk": 10, "every": 225},
 }
-"""The demonstration's network on its digits, written for PyTorch and for NNX; a small Llama from a configuration."""
+"""The demonstration's network on its digits, written for PyTorch and for NNX; a tiny Llama from a configuration."""
 PLAIN = {"pytorch": "a plain loop, fused AdamW", "transformers": "plain Trainer", "flax": "a plain jitted loop"}
 RATE, SEED, LOG = overhead.RATE, overhead.SEED, 10
 NEARLY = {"pytorch": 1e-3, "transformers": 1e-3, "flax": 1e-2}
@@ -180,26 +181,56 @@ def ours(name: str, folder: Path, threads: int, turn: int) -> dict[str, Any]:
     places = (str(folder / part / asked) for part in ("runs", "checkpoints"))
     run = runs.create_run(contract.Spec(config, facts, str(folder), *places, "0" * 64), "", {"gates": []})
     runs.start_attempt(run, sys.executable, env=quiet(threads))
-    peaks = watched(run)
+    seen = watched(run)
     state = runs.view(run).status
     if state.state != "succeeded":
         raise SystemExit(f"our {name} {state.state}: {state.message}\n{run.attempt(1).worker_log.read_text()[-2000:]}")
-    return {**figures(run, name), **peaks}
+    return {**figures(run, name, seen), **seen.memory()}
 
 
-def watched(run: RunDir) -> dict[str, float]:
-    """Waits for the end of a run; peak resident memory in MB by process, the worker's with its children."""
-    peaks: dict[tuple[str, int], float] = {}
+@dataclass
+class Watched:
+    """What was seen of a run's processes until it ended."""
+
+    peaks: dict[tuple[str, int], float] = field(default_factory=dict)
+    """(role, pid) → peak resident memory in MB."""
+    cpu: list[tuple[float, float]] = field(default_factory=list)
+    """Wall clock and CPU seconds of the worker."""
+
+    def memory(self) -> dict[str, float]:
+        """By role; the worker's (`rss`) with its children."""
+        roles = {role for role, _ in self.peaks}
+        return {role: sum(size for (other, _), size in self.peaks.items() if other == role) for role in roles}
+
+    def cpu_since(self, start: float) -> float:
+        """CPU seconds of the worker from `start` to its end."""
+        before = [one for one in self.cpu if one[0] <= start][-1]
+        after = next(one for one in self.cpu if one[0] > start)
+        share = (start - before[0]) / (after[0] - before[0])
+        return self.cpu[-1][1] - before[1] - share * (after[1] - before[1])
+
+
+def watched(run: RunDir) -> Watched:
+    """Looks at the processes of a run until they are gone."""
+    found = Watched()
     while True:
         view = runs.view(run)
         for role, pid in members(view.status):
-            peaks[role, pid] = max(peaks.get((role, pid), 0.0), peak(pid))
+            found.peaks[role, pid] = max(found.peaks.get((role, pid), 0.0), peak(pid))
+            if role == "rss" and (seconds := cpu_seconds(pid)):
+                found.cpu.append((time.time(), seconds))
         if view.state in FINAL and not view.alive:
-            sums: dict[str, float] = {}
-            for (role, _), size in peaks.items():
-                sums[role] = sums.get(role, 0.0) + size
-            return sums
-        time.sleep(0.1)
+            return found
+        time.sleep(0.05)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process; 0 once it is gone."""
+    try:
+        values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def members(status: contract.Status) -> Iterator[tuple[str, int]]:
@@ -223,7 +254,7 @@ def peak(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def figures(run: RunDir, name: str) -> dict[str, float]:
+def figures(run: RunDir, name: str, seen: Watched) -> dict[str, float]:
     """Milliseconds a step from the stream, as the plain side measures them, and the loss to compare."""
     records = list(stream.records(run.attempt(1).stream))
     trains = [record for record in records if isinstance(record, contract.Train)]
@@ -232,7 +263,9 @@ def figures(run: RunDir, name: str) -> dict[str, float]:
     steps = [1e3 * one.window_samples / one.samples_per_second / one.steps for one in trains[1:]]
     whole = (finished.elapsed - trains[0].elapsed) / (finished.step - trains[0].step)
     loss = trains[-1].loss if name == "transformers" else evals[-1].loss
-    return {"step": statistics.median(steps), "best": min(steps), "whole": 1e3 * whole, "loss": loss}
+    cpu = seen.cpu_since(trains[0].time) / (finished.step - trains[0].step)
+    times = {"step": statistics.median(steps), "best": min(steps), "whole": 1e3 * whole, "cpu_whole": 1e3 * cpu}
+    return {**times, "loss": loss}
 
 
 def quiet(threads: int) -> dict[str, str]:
@@ -273,24 +306,14 @@ def row(name: str, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[s
         return f"{statistics.median(found):.2f} ({min(found):.2f}–{max(found):.2f})"
 
     speeds = [f"{1e3 / median(side, 'step'):.0f}" for side in (0, 1)]
-    memory = [f"{median(0, 'rss'):.0f}", f"{median(1, 'rss'):.0f}", f"{median(1, 'supervisor'):.0f}"]
-    loss = f"{median(0, 'loss'):.5f} / {median(1, 'loss'):.5f}"
-    return [
-        name,
-        PLAIN[name],
-        *speeds,
-        ratio("step"),
-        ratio("best"),
-        ratio("whole"),
-        *memory,
-        f"{median(1, 'recorder'):.0f}",
-        loss,
-    ]
+    ratios = [ratio(key) for key in ("step", "best", "whole", "cpu_whole")]
+    memory = [f"{median(*place):.0f}" for place in ((0, "rss"), (1, "rss"), (1, "supervisor"), (1, "recorder"))]
+    return [name, PLAIN[name], *speeds, *ratios, *memory, f"{median(0, 'loss'):.4f} / {median(1, 'loss'):.4f}"]
 
 
 def table(found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]], threads: int) -> str:
     """Markdown."""
-    head = ["adapter", "beside", "steps/s plain", "steps/s ours", "time ours / plain", "best window", "with all",
+    head = ["adapter", "beside", "steps/s plain", "steps/s ours", "time ours / plain", "best window", "with all", "CPU",
             "MB plain", "MB worker", "MB supervisor", "MB recorder", "loss plain / ours"]  # fmt: skip
     lines = [head, ["---"] * 2 + ["--:"] * (len(head) - 2), *(row(name, pairs) for name, pairs in found.items())]
     rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)

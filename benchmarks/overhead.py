@@ -189,6 +189,7 @@ class Clock:
             "best": 1e3 * min(self.chunks),
             "cpu": 1e3 * statistics.median(self.cpu),
             "whole": 1e3 * whole,
+            "cpu_whole": 1e3 * (time.process_time() - self.first[1]) / (self.last[2] - self.first[2]),
             "loss": loss,
             "rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
