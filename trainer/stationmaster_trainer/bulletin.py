@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from . import codec, rundir
 from .contract import Launch, Spec, Status
 from .ending import Ending
 from .rundir import RunDir
@@ -52,6 +54,16 @@ class Bulletin:
         """Replaces the file; False when that failed."""
         self.written_at, self.due = time.monotonic(), False
         return self._file.write(status)
+
+    def leave(self, path: Path, status: Status) -> None:
+        """Writes the attempt's last status as a whole, once: the recorder reads it as soon as it is there."""
+        if path.exists():
+            self._say(f"{path.name} is there already")
+            return
+        try:
+            rundir.replace(path, codec.dumps(status, indent=1).encode("utf-8", "replace"))
+        except OSError as error:
+            self._say(f"{path.name} cannot be written: {error}")
 
     def status(self, ended: float | None, earlier_seconds: float, **fields: Any) -> Status:
         """The status as it is now; `fields` are all those that are not about the attempt as such."""

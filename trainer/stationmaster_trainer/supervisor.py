@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import codec, ladder, logfile, oom, process, rundir, signals
+from . import ladder, logfile, oom, process, rundir, signals
 from .alertbook import AlertBook, earlier_episodes
 from .bulletin import Bulletin
 from .child import Child
@@ -241,7 +241,8 @@ class Supervisor:
         self._bulletin.move("stopping")
         self._bulletin.tell(ending.message)
         self._write_status()
-        self._leave_final(dataclasses.replace(self._status(time.time()), state=ending.state, way_out=ending.way_out))
+        last = dataclasses.replace(self._status(time.time()), state=ending.state, way_out=ending.way_out)
+        self._bulletin.leave(self._attempt.final, last)
         self._keeper.wait(RECORDER_SECONDS)
         try:
             return self._signals.next_attempt(action)
@@ -257,22 +258,12 @@ class Supervisor:
             return
         ended = time.time()
         self._bulletin.release()
-        self._leave_final(self._status(ended))
+        self._bulletin.leave(self._attempt.final, self._status(ended))
         self._keeper.wait(RECORDER_SECONDS)
         self._alerts.logging(self._progress.step, self._keeper.trouble())
         deadline = time.monotonic() + DISK_FULL_SECONDS
         while not self._write_status(ended) and time.monotonic() < deadline and not self._folder_lost():
             time.sleep(1.0)
-
-    def _leave_final(self, status: Status) -> None:
-        """As a whole: the recorder reads it as soon as it is there. Written once."""
-        if self._attempt.final.exists():
-            say("final.json is there already")
-            return
-        try:
-            rundir.replace(self._attempt.final, codec.dumps(status, indent=1).encode("utf-8", "replace"))
-        except OSError as error:
-            say(f"final.json cannot be written: {error}")
 
     def _folder_lost(self) -> bool:
         return rundir.identity(self._home) != self._folder
