@@ -171,6 +171,36 @@ def test_weights_of_another_model_are_refused(minilm: HfProject) -> None:
     assert "100 of 104 tensors of DistilBertForSequenceClassification are missing" in refusal
 
 
+def test_weights_whose_body_has_another_shape_are_refused(minilm: HfProject) -> None:
+    """A head of another shape is replaced; anything below it would start from random numbers unseen."""
+    config = json.loads((minilm.path / "model" / "config.json").read_text())
+    (minilm.path / "model" / "config.json").unlink()
+    (minilm.path / "model" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 600}))
+    refusal = minilm.refusal("model")
+    assert "are of another model: 1 tensors of BertForSequenceClassification have another shape" in refusal
+    assert "bert.embeddings.position_embeddings.weight" in refusal
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"model_type": "llama",', "It looks like the config file at"),
+        ('{"vocab_size": 9}', "Unrecognized model"),
+        ('{"model_type": "gigantor"}', "model type `gigantor` but Transformers does not recognize"),
+    ],
+)
+def test_a_damaged_or_unknown_configuration_is_named(talk: HfProject, content: str, words: str) -> None:
+    (talk.path / "model" / "config.json").write_text(content)
+    refusal = talk.refusal()
+    assert refusal.startswith("ModelError: model cannot be loaded: ")
+    assert words in refusal
+
+
+def test_damaged_weights_are_named(talk: HfProject) -> None:
+    (talk.path / "model" / "model.safetensors").write_bytes(b"<html>not found</html>")
+    assert talk.refusal("model").startswith("ModelError: model cannot be loaded: ")
+
+
 def test_a_tokenizer_of_another_model_is_refused(talk: HfProject) -> None:
     save_llama(talk.path / "model", vocab_size=200)
     assert "the tokenizer has 263 tokens, model knows 200" in talk.refusal("model")
@@ -187,10 +217,12 @@ def test_code_of_the_model_runs_only_when_the_person_said_so(talk: HfProject) ->
     config = json.loads((talk.path / "model" / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.Own"}}
     (talk.path / "model" / "config.json").write_text(json.dumps(config))
-    (talk.path / "model" / "own.py").write_text("raise SystemExit('it ran')\n")
-    refusal = talk.refusal()
-    assert "brings code of its own, which would run on this machine" in refusal
-    assert "extra.trust_remote_code: true" in refusal
+    (talk.path / "model" / "own.py").write_text(f"open({str(talk.path / 'ran')!r}, 'w').close()\n")
+    for what in ("split", "model"):
+        refusal = talk.refusal(what)
+        assert "brings code of its own, which would run on this machine" in refusal
+        assert "extra.trust_remote_code: true" in refusal
+    assert not (talk.path / "ran").exists()
 
 
 def test_a_missing_package_is_named_with_the_command(talk: HfProject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ COPY = 12
 """Bytes per learning parameter of the host's copy of weight and moments, from which checkpoints are written."""
 ROOM = 0.8
 """Share of the free memory that is planned with."""
+BESIDE = 1.2
+"""Memory beside what is kept: workspaces, and what the allocator does not give back (measured on CPUs, fp32)."""
 HALF = 0.6
 """Activations in 16 bits beside those in fp32: norms and the loss stay in fp32."""
 
@@ -51,8 +53,8 @@ class Activations:
 
     @property
     def bytes(self) -> int:
-        """Everything kept, and twice the largest for the backward pass."""
-        return sum(self._kept.values()) + 2 * max(self._kept.values(), default=0)
+        """Everything kept, twice the largest for the backward pass, and what lies beside them."""
+        return int(BESIDE * (sum(self._kept.values()) + 2 * max(self._kept.values(), default=0)))
 
     def __enter__(self) -> Activations:
         self._hooks.__enter__()

@@ -106,7 +106,7 @@ def dropout_keys(model: Any) -> list[str]:
 
 def parameter_count(source: Source, model: Any, kind: str) -> int:
     """Parameters of the model, without making it."""
-    with torch.device("meta"), explained(source.named.name):
+    with torch.device("meta"), explained(source.named.name, source.local):
         made = _auto(kind).from_config(model, trust_remote_code=source.options["trust_remote_code"])
     return sum(parameter.numel() for parameter in made.parameters())
 
@@ -130,7 +130,7 @@ def build(
     if source.has_weights:
         made = _pretrained(source, model, kind, frozen if lora else torch.float32, findings)
     else:
-        with explained(source.named.name):
+        with explained(source.named.name, source.local):
             made = _auto(kind).from_config(model, trust_remote_code=source.options["trust_remote_code"])
         made = made.to(torch.float32)
     name, layers = type(made).__name__, _torch_build.dropout_layers(made)
@@ -171,7 +171,7 @@ def _auto(kind: str) -> Any:
 
 def _pretrained(source: Source, model: Any, kind: str, dtype: torch.dtype, findings: list[Finding]) -> Any:
     """Weights that fit are loaded, a missing head is new; a checkpoint of another model is refused."""
-    with explained(source.named.name):
+    with explained(source.named.name, source.local):
         made, info = _auto(kind).from_pretrained(
             source.place,
             config=model,

@@ -34,6 +34,11 @@ class Source:
     tokenizer_place: str
 
     @property
+    def local(self) -> bool:
+        """Whether it lies in the project: the network has no part in its errors."""
+        return self.named.path is not None
+
+    @property
     def has_weights(self) -> bool:
         """False for a folder that holds a configuration alone: such a model starts from random weights."""
         if self.named.kind != "folder":
@@ -44,14 +49,14 @@ class Source:
         """The model's configuration."""
         from transformers import AutoConfig
 
-        with explained(self.named.name):
+        with explained(self.named.name, self.local):
             return AutoConfig.from_pretrained(self.place, **self.options)  # nosec B615 # the revision is in the options
 
     def tokenizer(self) -> Any:
         """The tokenizer, ModelError when there is none."""
         from transformers import AutoTokenizer
 
-        with explained(f"the tokenizer of {self.named.name}"):
+        with explained(f"the tokenizer of {self.named.name}", os.path.isdir(self.tokenizer_place)):
             found = AutoTokenizer.from_pretrained(self.tokenizer_place, **self.options)  # nosec B615 # the revision is in the options
         if not len(found):
             raise _no_tokenizer(self)
@@ -62,7 +67,7 @@ class Source:
         import transformers
 
         if (Path(self.place) / "preprocessor_config.json").is_file() or self.named.kind == "hub":
-            with explained(f"the image processor of {self.named.name}"):
+            with explained(f"the image processor of {self.named.name}", self.local):
                 return transformers.AutoImageProcessor.from_pretrained(self.place, **self.options)  # nosec B615 # the revision is in the options
         size = getattr(config, "image_size", None) or 224
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
@@ -86,8 +91,8 @@ def find(config: Mapping[str, Any], project_dir: Path) -> Source:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Errors of `from_pretrained` in words that a person can act on."""
+def explained(what: str, local: bool) -> Iterator[None]:
+    """Errors of `from_pretrained` in words that a person can act on. `local`: the network has no part in them."""
     try:
         yield
     except StationmasterError:
@@ -98,13 +103,13 @@ def explained(what: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("builtins", "transformers", "huggingface_hub", *_LIBRARIES):
             raise
-        raise _explained(what, error) from error
+        raise _explained(what, error, local) from error
 
 
-_LIBRARIES = ("safetensors_rust", "tokenizers", "requests", "httpx", "urllib3", "json")
+_LIBRARIES = ("safetensors", "safetensors_rust", "tokenizers", "requests", "httpx", "urllib3", "json")
 
 
-def _explained(what: str, error: Exception) -> ModelError | PluginError:
+def _explained(what: str, error: Exception, local: bool) -> ModelError | PluginError:
     said = " ".join(str(error).split())
     chain = f"{said} {error.__cause__ or error.__context__ or ''}"
     if "trust_remote_code" in said:
@@ -112,12 +117,12 @@ def _explained(what: str, error: Exception) -> ModelError | PluginError:
             f"{what} brings code of its own, which would run on this machine.",
             "Read that code; if the person agrees, set extra.trust_remote_code: true.",
         )
-    if "gated" in said.lower() or "401" in said or "403" in said:
+    if not local and ("gated" in said.lower() or "401" in said or "403" in said):
         return ModelError(
             f"{what} is gated: the hub wants an accepted licence and a token.",
             "Accept it on the model's page, then set HF_TOKEN or run `hf auth login` where the training runs.",
         )
-    if isinstance(error, OSError) and (_OFFLINE.search(chain) or os.environ.get("HF_HUB_OFFLINE")):
+    if not local and isinstance(error, OSError) and (_OFFLINE.search(chain) or os.environ.get("HF_HUB_OFFLINE")):
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
         why = "HF_HUB_OFFLINE is set" if offline else "the hub cannot be reached"
         return ModelError(
