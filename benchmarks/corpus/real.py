@@ -34,14 +34,15 @@ def _log(recipe: Recipe, fault: str = "", visible: int = 0) -> Log:
 
 
 def _risen(records: list[Record]) -> int:
-    """Place of the third train record in a row that is not finite or 1.6 times the lowest before."""
-    lowest, row = math.inf, 0
+    """Place of the first train record that is not finite, or whose last ten average 1.6 times the lowest ten before."""
+    lowest, newest = math.inf, list[float]()
     for place, record in enumerate(records):
         if isinstance(record, Train):
-            row = 0 if record.loss <= 1.6 * lowest else row + 1
-            lowest = min(lowest, record.loss)
-            if row == 3:
+            newest = [*newest[-9:], record.loss]
+            level = sum(newest) / len(newest)
+            if not level <= 1.6 * lowest and len(newest) == 10:
                 return place
+            lowest = min(lowest, level) if len(newest) == 10 else lowest
     return 0
 
 
