@@ -133,3 +133,51 @@ def test_no_step_is_missing_from_the_records_whatever_their_window(project: Proj
     assert sum(record.steps for record in records) == 30
     assert records[-1].step == 30
     assert records[-1].samples == sum(record.window_samples for record in records)
+
+
+IN_A_VALIDATION = """
+from stationmaster_trainer import loop
+validate = loop.Loop._validate
+
+def stopped(self):
+    if self._step == {step}:
+        self._reporter.request_stop("user")
+    validate(self)
+
+loop.Loop._validate = stopped
+"""
+AFTER_A_VALIDATION = """
+import os, signal
+from stationmaster_trainer import loop
+
+def killed(self):
+    self._reporter.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+loop.Loop._save = killed
+"""
+
+
+@pytest.mark.fault("F1")
+@pytest.mark.parametrize(
+    ("step", "preludes"),
+    [(12, ()), (18, (AFTER_A_VALIDATION,)), (40, ())],
+    ids=["validation only", "killed while it is made up", "last step"],
+)
+def test_a_validation_that_a_stop_did_not_wait_for_is_made_up_by_the_resume(
+    project: Project, tmp_path: Path, step: int, preludes: tuple[str, ...]
+) -> None:
+    settings = {"total_steps": 40, "batch_size": 20, "checkpoint_every": 9, "validate_every": 6}
+    project.model(NET)
+    whole = Project(tmp_path / "whole")
+    whole.model(NET)
+    (whole.path / "data.npz").write_bytes((project.path / "data.npz").read_bytes())
+    whole.train_here(**settings)
+    assert project.train(prelude=IN_A_VALIDATION.format(step=step), **settings) == 0, project.log()
+    assert project.records(Finished)[0].reason == "user"
+    for prelude in preludes:
+        assert project.train(resume=True, prelude=prelude) == KILLED, project.log()
+    assert project.train(resume=True) == 0, project.log()
+    assert project.records(Finished)[0].reason == "completed"
+    assert history(project) == history(whole)
+    assert manifest.newest_verified(project.checkpoints).manifest.eval_loss is not None

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from . import best_model, entry, manifest, model_card, plugins, stream
 from .actions import Detours
 from .checkpoint import Saver, read_position
-from .contract import Action, Launch, Spec
+from .contract import Action, Eval, Launch, Spec
 from .dataset import Data, LazyDataset
 from .early_stopping import Progress
 from .errors import CheckpointError, DataError
@@ -54,7 +54,8 @@ def run(
         for message in data.notes:
             reporter.note(message, step)
     feed = feed_of(spec, data, trainee.convert, launch.rollbacks)
-    loop = Loop(config, trainee, feed, saver, reporter, data.val is not None, progress, step)
+    owed = data.val is not None and _owed(spec, launch, reporter)
+    loop = Loop(config, trainee, feed, saver, reporter, data.val is not None, progress, step, owed)
     try:
         outcome = drive(loop)
     finally:
@@ -62,6 +63,25 @@ def run(
         saver.close()
     _leave_model(spec, saver, outcome, reporter)
     return outcome
+
+
+def _owed(spec: Spec, launch: Launch, reporter: Reporter) -> Eval | bool:
+    """Whether the step continued from lacks its validation, because a stop did not wait for it.
+
+    The Eval, when an attempt since then has made it and died before it was in a checkpoint.
+    """
+    config, step = spec.config, launch.resume_step
+    due = step % config.validate_every == 0 or step % config.checkpoint_every == 0 or step == config.total_steps
+    if launch.resume_from is None or not due or manifest.read(Path(launch.resume_from)).eval_loss is not None:
+        return False
+    run = RunDir(reporter.attempt.path.parent.parent)
+    for number, limit in stream.limits(run).items():
+        path = run.attempt(number).stream
+        around = (*(record for _, record in stream.read(path).records), *stream.last_records(path))
+        for record in around:
+            if isinstance(record, Eval) and record.step == step and stream.counts(record, limit):
+                return record
+    return True
 
 
 def _leave_model(spec: Spec, saver: Saver, outcome: Outcome, reporter: Reporter) -> None:

@@ -87,7 +87,9 @@ class Loop:
         has_validation: bool,
         progress: Progress | None = None,
         start_step: int = 0,
+        owed: Eval | bool = False,
     ) -> None:
+        """`owed`: whether `start_step` still lacks its validation; the Eval, when only its checkpoint does."""
         self._config = config
         self._trainee = trainee
         self._feed = feed
@@ -97,6 +99,7 @@ class Loop:
         self._progress = progress or Progress()
         self._step = start_step
         self._saved_step = start_step
+        self._owed = owed
         self._window = Window()
         self._begun = 0.0
         self._frozen = False
@@ -108,18 +111,21 @@ class Loop:
 
     def run(self) -> Outcome:
         """Trains to the end, a request to stop, or exhausted patience; the last checkpoint is complete then."""
-        self.begin()
-        reason: str | None = None
+        reason = self.begin()
         while reason is None and self._step < self._config.total_steps:
             self._advance(self._step + 1)
             reason = self.done()
         return self.finish(reason)
 
-    def begin(self) -> None:
-        """For a framework whose own loop drives: `begin`, for each step `draw` and `done`, then `finish`."""
+    def begin(self) -> str | None:
+        """For a framework whose own loop drives: `begin`, for each step `draw` and `done`, then `finish`.
+
+        The reason, when the attempt has to end before its first step.
+        """
         self._begun = time.perf_counter()
         self._reporter.phase("train", self._step)
         self._window = Window()
+        return self._make_up(self._owed) if self._owed else None
 
     def draw(self) -> tuple[Group, float]:
         """Batches and learning rate of the next step."""
@@ -206,6 +212,19 @@ class Loop:
         if self._saver.directory.exists() or reason != "run_folder_gone":
             self._obey(step, validate=False)  # whoever stops a run does not want to wait for a validation
         return reason
+
+    def _make_up(self, owed: Eval | bool) -> str | None:
+        """The validation that a stop did not wait for, and the checkpoint with it."""
+        if isinstance(owed, Eval):
+            known = Evaluation(owed.loss, owed.metrics, owed.samples, owed.loss_sem)
+            self._evaluation = (self._step, known)
+            self._progress.validated(known.loss, self._step)
+        else:
+            self._validate()
+        if self._evaluated() is None:
+            return self._stop(self._step)
+        self._save()
+        return "early_stopping" if self._progress.exhausted(self._config.early_stopping_patience) else None
 
     def _obey(self, step: int, validate: bool) -> None:
         """Does what was asked for: a complete checkpoint of this step."""

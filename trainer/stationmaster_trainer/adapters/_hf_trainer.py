@@ -32,12 +32,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         """Trains from where the loop stands to the end, or to where it says so."""
         self._loop, self._trainee = loop, trainee
         total = trainee.config.total_steps
-        loop.begin()
-        watch = _Watch(loop, total)
-        if loop.step < total:
+        reason, watch = loop.begin(), _Watch(loop, total)
+        if reason is None and loop.step < total:
             self.add_callback(watch)
             self.train()
-        return loop.finish(watch.reason)
+        return loop.finish(reason or watch.reason)
 
     def get_train_dataloader(self) -> Any:
         """The steps, one after the other, without an end: the callback ends them."""
