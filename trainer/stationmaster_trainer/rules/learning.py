@@ -18,6 +18,9 @@ EARLY = 40
 """First points kept as they are, to see a fall that is over within a few of them."""
 FITTED = 0.1
 """Share of the starting loss below which a flat loss is a fitted one and no plateau."""
+HIDDEN, EARLY_SHARE = 0.05, 0.25
+"""Share of what was learnt that the noise of a quarter of the run may hide, and of the plan that must be done, before
+a loss is called flat."""
 FEWEST = 12
 """Points below which nothing is said even at the end of a run."""
 
@@ -185,8 +188,10 @@ class Plateau(Watcher):
         per_part = course.noise() * 1.25 / math.sqrt(max(1.0, len(course.blocks) / 4))
         flat = third - last < max(self.known.settings["drop"] * abs(start - last), 2.0 * per_part)
         learnt = start - last > 0.1 * abs(start)
+        hidden = 2.0 * per_part > HIDDEN * abs(start - last)  # under such noise a slow fall would not show
+        early = step < EARLY_SHARE * (self.known.plan.total_steps or 0)
         fitted = 0.0 <= last < FITTED * start
-        if fitted or not (flat and learnt and self.rate >= 0.3 * self.peak):
+        if fitted or hidden or early or not (flat and learnt and self.rate >= 0.3 * self.peak):
             return None
         message = f"train loss has been flat at {last:.4g} for half of the run ({self.count} points)"
         return Sight(step // 2, step, 1.0, "info", message, {"now": last, "before": third, "start": start})
