@@ -1,0 +1,107 @@
+"""Kills worker, supervisor, server and all three at random instants, hundreds of times, and counts what must be zero.
+
+    python benchmarks/soak.py [--kills 300] [--minutes 40] [--frameworks pytorch,transformers,flax] [--seed N]
+                              [--lanes 2] [--write docs/reliability.md]
+
+Each framework has projects with a tiny model that draws from every random generator. Its first run is left alone. All
+others are started and resumed by a real server over stdio, and killed (SIGKILL) at an instant that is uniformly
+random over the time that the attempt is expected to take; the target is one of four at random. A reader loop looks at
+every file meanwhile. Every run goes to its end and is compared with the first one: steps, validations, rows, weights.
+Exit code 1 unless every count is zero. With `--write` the tests that cause the faults F1–F23 are run too, and the
+document is made of both. Not covered: power loss (tests/faults has it), GPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+from soaking.account import Account
+from soaking.lane import Lane, guarded
+from soaking.projects import SCENARIOS
+
+SHARES = {"pytorch": 0.5, "transformers": 0.25, "flax": 0.25}
+"""Of the kills: a start of PyTorch costs half of one of the others."""
+
+
+def main() -> int:
+    """Runs the soak; 0 when every count is zero and the kills were done."""
+    arguments = _arguments()
+    faulthandler.register(signal.SIGUSR1)
+    frameworks = [name for name in arguments.frameworks.split(",") if name]
+    begun, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="stationmaster-soak-"))
+    account = Account(_wanted(arguments.kills, frameworks))
+    deadline = begun + 60.0 * arguments.minutes
+    waiting = [(name, number) for number in range(arguments.lanes) for name in frameworks]
+    lanes = [Lane(name, folder / f"{name}-{number}", account, arguments.seed, deadline) for name, number in waiting]
+    _go(lanes, account, arguments.lanes, deadline)
+    minutes = (time.monotonic() - begun) / 60.0
+    where = (
+        f"Seed {arguments.seed}, {date.today()}, {minutes:.0f} minutes, {arguments.lanes} lanes at once, load "
+        f"{os.getloadavg()[2]:.0f}; {os.cpu_count()} cores, {platform.system()} {platform.release()} "
+        f"{platform.machine()}, Python {platform.python_version()}."
+    )
+    lines = [*account.lines(), "", where]
+    print("\n".join(lines))
+    for what, evidence in account.faults:
+        print(f"{what}: {evidence}")
+    sound = not any(account.zeros.values())
+    if sound:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"what was left: {folder}")
+    done = len(account.kills) >= arguments.kills
+    if not done:
+        print(f"only {len(account.kills)} of {arguments.kills} kills were done in {arguments.minutes:g} minutes")
+    if arguments.write:
+        from soaking import document
+
+        sound &= document.write(Path(arguments.write), lines)
+    return 0 if sound and done else 1
+
+
+def _go(lanes: list[Lane], account: Account, at_once: int, deadline: float) -> None:
+    """Lets so many lanes work at once, in order; those that find nothing left to do are not started."""
+    waiting = list(lanes)
+    working: list[threading.Thread] = []
+    while waiting or working:
+        working = [thread for thread in working if thread.is_alive()]
+        while waiting and len(working) < at_once:
+            lane = waiting.pop(0)
+            if account.left(lane.framework) > 0 and time.monotonic() < deadline:
+                working.append(guarded(lane, account))
+        time.sleep(0.2)
+
+
+def _wanted(kills: int, frameworks: list[str]) -> dict[str, int]:
+    """Kills of each framework, by its share; together at least `kills`."""
+    whole = sum(SHARES[name] for name in frameworks)
+    return {name: -int(-kills * SHARES[name] // whole) for name in frameworks}
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=300, help="kills in all")
+    parser.add_argument("--minutes", type=float, default=40.0, help="after these no further kill is made")
+    parser.add_argument("--frameworks", default=",".join(SCENARIOS), help="separated by commas")
+    parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000, help="of the instants and targets")
+    parser.add_argument("--lanes", type=int, default=2, help="projects that work at the same time")
+    parser.add_argument("--write", default="", help="document to write, with the outcome of the fault tests")
+    found = parser.parse_args()
+    if unknown := set(found.frameworks.split(",")) - set(SCENARIOS):
+        parser.error(f"unknown framework {', '.join(sorted(unknown))}; known: {', '.join(SCENARIOS)}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
