@@ -1,6 +1,6 @@
 """Looks up every installed package in the advisory database with `pip-audit --strict`, or says that it cannot.
 
-Exit code 1 for a known vulnerability. Where the database does not answer, that is printed loudly and the exit code is 0,
+Exit code 1 for a known vulnerability. Where the database does not answer, that is said loudly and the exit code is 0,
 or 3 with `--required`: a known vulnerable release is asked first, so that silence is never taken for health.
 """
 
