@@ -49,6 +49,11 @@ class Server:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def hang_up(self) -> None:
+        """Closes its stdin, as a client does that goes away."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
     def close(self) -> None:
         """Ends it and closes the pipes."""
         self._process.kill()

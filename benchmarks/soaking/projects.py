@@ -63,7 +63,7 @@ def environment(home: Path) -> dict[str, str]:
     jax = {"JAX_PLATFORMS": "cpu", "NPROC": "1", "JAX_COMPILATION_CACHE_DIR": str(home / "jax")}
     jax |= {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     hub = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    found = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    found = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
     return {**found, **places, **quiet, **jax, **hub, "HOME": str(home), "STATIONMASTER_PYTHON": sys.executable}
 
 

@@ -93,6 +93,10 @@ def _fault(extra: dict[str, Any], loss: float) -> float:
     elif kind == "limit":
         resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
         bytearray(1 << 31)
+    elif kind == "small_files":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+    elif kind == "torch_oom":  # the class's name is what torch's own is known by
+        raise type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB.")
     elif kind == "chatter":
         line = b"\x1b[31m" + b"x" * 1_000_000 + b"\n"
         for _ in range(40):

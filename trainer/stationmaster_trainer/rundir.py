@@ -229,13 +229,32 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 
 def create(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Writes a file that must not exist yet (FileExistsError), fsynced."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    """Writes a file that must not exist yet (FileExistsError), fsynced. Readers see all of it or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        _name(temporary, path)
+    finally:
+        os.unlink(temporary)
     sync_folder(path.parent)
+
+
+def _name(temporary: str, path: Path) -> None:
+    """Gives a complete file its name, which must be free; where the file system has no hard links, not at once."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, os.stat(temporary).st_mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Path(temporary).read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
