@@ -6,7 +6,8 @@
 Each framework has projects with a tiny model that draws from every random generator. Its first run is left alone. All
 others are started and resumed by a real server over stdio, and killed (SIGKILL) at a random instant: one third
 uniformly within the start or resume, two thirds uniformly over the training; the target is one of four at random. A
-reader loop looks at every file meanwhile. Every run goes to its end and is compared with the first one: steps, validations, rows, weights.
+reader loop looks at every file meanwhile. Every run goes to its end and is compared with the first one: steps,
+validations, rows, weights.
 Exit code 1 unless every count is zero. With `--write` the tests that cause the faults F1–F23 are run too, and the
 document is made of both. Not covered: power loss (tests/faults has it), GPUs.
 """
