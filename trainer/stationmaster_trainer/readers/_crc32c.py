@@ -58,6 +58,36 @@ def masked_many(messages: Sequence[bytes]) -> list[int]:
     return [_mask(found) for found in _many(b"".join(messages), len(messages), len(messages[0]))]
 
 
+def wrong(block: bytes, count: int, stored: bytes) -> list[int]:
+    """Places of the messages whose stored checksum (four bytes each) is not theirs; `block` holds all of them, equally
+    long, one behind the other."""
+    length = len(block) // count
+    if count < FEW:
+        computed = array("I", (masked(block[place * length : (place + 1) * length]) for place in range(count)))
+    else:
+        computed = _mask_all(_many(block, count, length), count)
+    expected = array("I", stored)
+    if sys.byteorder == "big":
+        expected.byteswap()
+    if computed.tobytes() == expected.tobytes():
+        return []
+    return [place for place, (a, b) in enumerate(zip(computed, expected, strict=True)) if a != b]
+
+
+def _mask_all(found: array[int], count: int) -> array[int]:
+    """`_mask` of each: as lanes of 64 bits in one integer, in which nothing runs over."""
+    lanes = array("Q", found)
+    if sys.byteorder == "big":
+        lanes.byteswap()
+    ones = int.from_bytes(b"\1\0\0\0\0\0\0\0" * count, "little")
+    wide, low = int.from_bytes(lanes.tobytes(), "little"), ones * 0xFFFFFFFF
+    turned = (wide >> 15 & ones * 0x1FFFF) | (wide << 17 & low)
+    added = array("Q", ((turned + ones * 0xA282EAD8) & low).to_bytes(8 * count, "little"))
+    if sys.byteorder == "big":
+        added.byteswap()
+    return array("I", added)
+
+
 def _mask(found: int) -> int:
     return ((found >> 15 | found << 17) + 0xA282EAD8) & 0xFFFFFFFF
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,10 @@ class Rows:
 
     def column(self, name: str) -> Cells:
         """The cells; None when no row has any (or when the name is a sum of columns)."""
-        cells: list[Any] = [row.get(name) for row in self.rows]
+        try:
+            return list(map(operator.itemgetter(name), self.rows))
+        except KeyError:
+            cells: list[Any] = [row.get(name) for row in self.rows]
         return None if cells.count(None) == len(cells) else cells
 
     def row(self, place: int) -> Row:
@@ -67,7 +71,7 @@ class Columns:
         return self.cells[self.names.index(name)] if name in self.names else None
 
     def row(self, place: int) -> Row:
-        return {name: cells[place] or None for name, cells in zip(self.names, self.cells, strict=True)}
+        return {name: cells[place].strip() or None for name, cells in zip(self.names, self.cells, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -104,29 +104,19 @@ def _blocks(path: Path, delimiter: str, names: Sequence[str], found: Reading) ->
             part = [line for line in lines[start : start + TOGETHER] if line]
             rows = _cells(part, delimiter)
             found.skipped += max(0, len(part) - len(rows))
-            kept = [row for row in rows if len(row) == len(names)]
-            found.skipped += sum(1 for row in rows if len(row) != len(names) and any(map(str.strip, row)))
-            columns = [*map(_stripped, zip(*kept, strict=True))] if kept else []
-            if columns and any(_is_header(cells, name) for cells, name in zip(columns, names, strict=True)):
-                kept = [row for row in kept if not all(map(_same, row, names))]
-                columns = [*map(_stripped, zip(*kept, strict=True))] if kept else []
+            if set(map(len, rows)) != {len(names)}:
+                found.skipped += sum(1 for row in rows if len(row) != len(names) and any(map(str.strip, row)))
+                rows = [row for row in rows if len(row) == len(names)]
+            columns = list(zip(*rows, strict=True))
+            if columns and any(names[0] in cell for cell in columns[0] if not cell[:1].isdigit()):
+                rows = [row for row in rows if not all(map(_same, row, names))]
+                columns = list(zip(*rows, strict=True))
             if columns:
                 yield Columns(names, columns)
 
 
-def _is_header(cells: Sequence[str], name: str) -> bool:
-    return name in cells
-
-
 def _same(cell: str, name: str) -> bool:
     return cell.strip().lstrip("\ufeff") == name or (not cell.strip() and name.startswith("column "))
-
-
-def _stripped(cells: tuple[str, ...]) -> Sequence[str]:
-    """Padded cells without their blanks; what stands for nothing is empty."""
-    if any(map(str.isspace, {cell[-1:] for cell in cells} | {cell[:1] for cell in cells})):
-        return [cell.strip() for cell in cells]
-    return cells
 
 
 def _dialect(names: Sequence[str], delimiter: str) -> str:

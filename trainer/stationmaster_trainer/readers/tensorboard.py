@@ -162,8 +162,10 @@ def _aligned(series: dict[str, Series], loss: str, notes: list[str]) -> _Aligned
     else:
         placed = {name: (_epochs(one, main, notes, name), one.values) for name, one in series.items()}
     base = list(placed[loss][0])
-    if any(list(steps) != base for steps, _ in placed.values()) or sorted(set(base)) != base:
-        base = sorted(set[int]().union(*(steps for steps, _ in placed.values())))
+    known = set(base)
+    more = set[int]().union(*(set(steps) - known for steps, _ in placed.values()))
+    if more or sorted(known) != base:
+        base = sorted(known | more)
     cells: dict[str, Sequence[Any]] = {}
     for name, (steps, values) in placed.items():
         if len(steps) == len(base) and list(steps) == base:

@@ -23,8 +23,6 @@ from ._table import POSITION, SAMPLE, Block, Columns, Layout, Rows, reading
 
 TOGETHER = 1000
 """Lines of one block."""
-FEW = 32
-"""Lines that are taken one by one when they are not all of one form."""
 MOST_PATTERNS = 24
 """Forms of lines that are kept; the least lately used goes."""
 MOST_USELESS = 2000
@@ -72,6 +70,7 @@ class _Parser:
     mapping: Mapping
     patterns: list[tuple[re.Pattern[str], Line]] = field(default_factory=list)
     """The latest first."""
+    either: tuple[re.Pattern[str], re.Pattern[str]] | None = None
     made: int = 0
     hits: int = 0
     """Patterns made so far, and lines that one of them knew."""
@@ -81,21 +80,36 @@ class _Parser:
     """(column, figure) of the newest line that had one, for progress bars whose epoch stands in a line of its own."""
 
     def blocks(self, lines: Sequence[str]) -> Iterator[Block]:
-        """The rows of some lines: as columns where all of them have one form."""
+        """The rows of some lines: as columns where they have the form that was seen last."""
         if self.patterns and len(lines) > 1:
             pattern, shape = self.patterns[0]
             if not shape.checked and POSITION not in shape.names:
-                found = pattern.findall("\n".join(lines))
-                if len(found) == len(lines):
-                    self.hits += len(found)
-                    cells = list(zip(*found, strict=True)) if len(shape.names) > 1 else [found]
-                    yield Columns(shape.names, cells)
-                    return
-                if len(lines) > FEW and 2 * len(found) > len(lines):  # a line of another form among them
-                    yield from self.blocks(lines[: len(lines) // 2])
-                    yield from self.blocks(lines[len(lines) // 2 :])
+                *cells, rest = zip(*self._either(pattern).findall("\n".join(lines)), strict=True)
+                others = [place for place, other in enumerate(rest) if other] if any(rest) else []
+                if len(rest) == len(lines) and 4 * len(others) <= len(lines):
+                    self.hits += len(lines) - len(others)
+                    yield from self._parted(shape, cells, others, lines)
                     return
         yield Rows([row for line in lines if (row := self.row(line))])
+
+    def _either(self, pattern: re.Pattern[str]) -> re.Pattern[str]:
+        """The pattern, or else the whole line as a last group: one match for every line."""
+        if self.either is None or self.either[0] is not pattern:
+            self.either = (pattern, re.compile(f"{pattern.pattern}|^(.+)$", re.MULTILINE))
+        return self.either[1]
+
+    def _parted(
+        self, shape: Line, cells: Sequence[Sequence[str]], others: Sequence[int], lines: Sequence[str]
+    ) -> Iterator[Block]:
+        """Stretches of one form as columns, the lines between them one by one."""
+        start = 0
+        for place in [*others, len(lines)]:
+            if place > start:
+                yield Columns(shape.names, [column[start:place] for column in cells])
+            row = self.row(lines[place]) if place < len(lines) else None
+            if row:
+                yield Rows([row])
+            start = place + 1
 
     def row(self, line: str) -> Row | None:
         """What a line says; None for one without a figure that matters."""
@@ -151,8 +165,10 @@ def _blocks(path: Path, mapping: Mapping, found: Reading, most: int | None = Non
     parser, seen = _Parser(mapping), 0
     for lines, dropped in _lines.blocks(path):
         found.skipped += dropped
+        if any("\x1b" in line or "\x08" in line for line in lines):
+            lines = list(map(_grammar.cleaned, lines))
         for start in range(0, len(lines), TOGETHER):
-            part = [_grammar.cleaned(line) for line in lines[start : start + TOGETHER] if line and not line.isspace()]
+            part = [line for line in lines[start : start + TOGETHER] if line and not line.isspace()]
             if part:
                 yield from parser.blocks(part)
         seen += sum(map(len, lines))
