@@ -25,6 +25,8 @@ from .readers import Readers, Shelf, history, rows, weights
 QUIET_SECONDS = 60.0
 """How long processes of an ended run may be there: a worker without supervisor saves before it ends."""
 STUCK_SECONDS = 300.0
+_PREPARING = threading.Lock()
+"""Libraries that import their parts when they are asked for are not made for several threads at once."""
 
 
 class StuckError(Exception):
@@ -52,7 +54,8 @@ class Lane:
         """Everything; processes of the lane are gone afterwards."""
         self._project.mkdir(parents=True)
         self._home.mkdir()
-        self._scenario.prepare(self._project)
+        with _PREPARING:
+            self._scenario.prepare(self._project)
         try:
             with self._readers:
                 self._all()
