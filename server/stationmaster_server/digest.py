@@ -23,6 +23,8 @@ from .roots import inside
 BUILD_DATA = "build_data"
 TRANSFORMERS = "transformers"
 """Framework whose model is an identifier, a folder or a GGUF file instead of a Python file."""
+SCRIPT = "script"
+"""Framework of a script that runs as it is; its data are its own, as with `build_data`."""
 WORKER = "stationmaster_worker.py"
 """Script that the Python is started with, from the run's own copy of this version's trainer."""
 

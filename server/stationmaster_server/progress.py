@@ -22,6 +22,8 @@ from .words import count, duration, many, number, percent
 
 SPARK = 16
 """Bars of the sparkline: each costs a client up to three tokens."""
+DONE = ("completed", "script_ended")
+"""Causes of an end that need no word in the headline."""
 SHOWN_ALERTS = 3
 LISTED_ALERTS = 8
 OURS = frozenset(CAUSES) - {"exception", "oom", "disk_full", "exited_early"}
@@ -47,6 +49,7 @@ def text(
         lines += _starting(status, now)
     if status.loss is not None:
         lines += _numbers(status)
+    lines += [f"Sight: {plain(status.sight, 300)}"] if status.sight and since is None else []
     lines += _news(status, since)
     lines += _alerts(status, since, closed)
     lines += [f"Action: {line}" for line in deeds.lines(deeds.new(status, since))]
@@ -91,6 +94,8 @@ def next_poll(view: RunView) -> int | None:
     status = view.status
     if view.over:
         return None
+    if status.step and not status.total_steps and status.state == "running":  # nobody knows how long it will take
+        return min(600, max(5, round(status.elapsed / 10)))
     if status.state in ("queued", "starting", "stopping", DERIVED) or status.eta_seconds is None:
         return 5
     if not math.isfinite(status.eta_seconds):
@@ -140,7 +145,7 @@ def one_line(status: Status) -> str:
 def _headline(view: RunView, now: float) -> str:
     status = view.status
     ended = status.state in FINAL
-    cause = f" ({status.cause})" if status.cause and ended and status.cause != "completed" else ""
+    cause = f" ({status.cause})" if status.cause and ended and status.cause not in DONE else ""
     attempt = f", attempt {status.attempt} from step {count(status.resumed_from)}" if status.attempt > 1 else ""
     done = percent(status.step, status.total_steps)
     line = f"{plain(view.name, 100)}: {status.state}{cause}, step {_steps(status)} ({done}){attempt}"

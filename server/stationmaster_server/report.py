@@ -159,7 +159,7 @@ def metrics(dossier: Dossier) -> list[str]:
 
 def cause(dossier: Dossier) -> list[str]:
     """Why the run ended as it did, when it did not complete; evidence in our own words only."""
-    if dossier.status.cause in (None, "completed"):
+    if dossier.status.cause in (None, *progress.DONE[:1]):
         return []
     told = [f"Cause: {line}" for line in progress.end(dossier.status)]
     best, spec = dossier.tally.best_eval, dossier.spec

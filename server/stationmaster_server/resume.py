@@ -16,6 +16,7 @@ from stationmaster_trainer.manifest import Newest
 from stationmaster_trainer.rundir import RunDir
 
 from . import runs, seal, unchanged
+from .digest import SCRIPT
 from .interpreter import find_python
 from .plan import locked
 from .start import WAIT_SECONDS
@@ -55,6 +56,11 @@ def resume(project: Path, name: str | None) -> Resumed:
                 "For more training, call propose_config with more epochs; it starts as a new run.",
             )
         spec = read_spec(run)
+        if spec.config.framework == SCRIPT:
+            raise RunError(
+                f"run {run.name} cannot be resumed: a script that ran as it is has no checkpoint of stationmaster.",
+                "Start it anew with propose_config; if it can continue by itself, name its option in script_args.",
+            )
         seal.require_sealed(run)
         unchanged.require(project, run, spec, "resumed")
         back = _rollback(run, spec)

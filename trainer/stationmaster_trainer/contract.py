@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Literal
 FORMAT = 1
 """Version of every file of the run folder. A reader refuses a larger one by name."""
 
-Framework = Literal["pytorch", "transformers", "flax"]
+Framework = Literal["pytorch", "transformers", "flax", "script"]
+"""Which adapter trains; `script`: nothing does, a script of the person runs as it is."""
 Task = Literal["classification", "regression", "language_modeling", "custom"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -114,6 +115,15 @@ class TrainingConfig:
     """What a rule does beyond its alert, by rule: `stop`, or `rollback` where the rule allows it; all others alert."""
     rollback_rate_factor: float = 0.5
     """What the learning rate is multiplied by at each rollback, from there to the end of the schedule."""
+    max_hours: float | None = None
+    """Hours of training, all attempts together, after which the run saves and stops; null: no limit. Waiting in a queue
+    does not count."""
+    max_disk_gb: float | None = None
+    """GB (10^9 bytes) of run folder and checkpoints before the run saves and stops; null: no limit."""
+    when_busy: Literal["refuse", "queue", "share"] = "share"
+    """While another run of this person uses the device: `refuse` the start, `queue` behind that run, or `share` it."""
+    script_args: tuple[str, ...] = ()
+    """Arguments of a script that runs as it is (`framework: script`, chosen by the change `script`)."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Options of one adapter (for example `lora_r` for transformers), validated by that adapter's policy."""
 
@@ -578,3 +588,7 @@ class Status:
     worker: Identity | None = None
     supervisor: Identity | None = None
     format: int = FORMAT
+    sight: str = ""
+    """Of a script that runs as it is: what is seen of it, and what that means."""
+    cleared: Cleared | None = None
+    """Once the attempt is over: that nothing of it is left."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .contract import Failure, Finished
 from .states import CAUSES
 
-SUCCESSES = ("completed", "early_stopping")
+SUCCESSES = ("completed", "early_stopping", "script_ended")
 EXIT_DISK_FULL = errno.ENOSPC
 """Exit code of a worker that could not even write its failure record."""
 
@@ -65,6 +65,9 @@ def decide(
 
 def of_finished(finished: Finished) -> Ending:
     """From the worker's own last record."""
+    if finished.reason == "script_ended":
+        seen = f"{finished.step} optimizer steps were seen"
+        return Ending("succeeded", finished.reason, f"{CAUSES[finished.reason]}; {seen}.")
     if finished.reason in SUCCESSES:
         return Ending("succeeded", finished.reason, f"{CAUSES[finished.reason]} (step {finished.step}).")
     if finished.reason in CAUSES:

@@ -50,6 +50,8 @@ def plan_for(spec: Spec) -> RulePlan:
     """What the rules may know of a run from its confirmed configuration; thresholds stand in `extra.rules`."""
     config, facts = spec.config, spec.facts
     settings = config.extra.get("rules")
+    if config.framework == "script":  # its plan is its own: the rules learn from what they see
+        return RulePlan(settings=dict(settings) if isinstance(settings, dict) else {})
     return RulePlan(
         total_steps=config.total_steps,
         warmup_steps=config.warmup_steps,

@@ -12,6 +12,7 @@ from .contract import (
     Eval,
     Failure,
     Finished,
+    Note,
     Phase,
     Record,
     Spec,
@@ -87,7 +88,7 @@ class Progress:
         self._eval_seconds = self._save_seconds = 0.0
         self._paths: dict[int, str] = {}
         self.step, self.samples, self.epoch = 0, 0, 0.0
-        self.phase, self.device = "", ""
+        self.phase, self.device, self.sight = "", "", ""
         self.train: Train | None = None
         self.eval: Eval | None = None
         self.best: Best | None = None
@@ -109,6 +110,8 @@ class Progress:
             self.phase = record.phase
         elif isinstance(record, Started):
             self.started, self.device, self.phase, self.step = record, record.device, "train", record.step
+        elif isinstance(record, Note):
+            self.sight = str(record.facts.get("sight", self.sight))
         elif isinstance(record, Finished):
             self.finished, self.samples = record, record.samples
         elif isinstance(record, Failure):
@@ -140,6 +143,7 @@ class Progress:
             "curve": self._curve.points,
             "eval_curve": self._eval_curve.points,
             "device": self.device,
+            "sight": self.sight,
         }
 
     @property
@@ -152,6 +156,8 @@ class Progress:
         if not self._speed_seconds or not self._speed_steps:
             return None
         config = self._spec.config
+        if config.total_steps < 1:
+            return None
         left = max(0, config.total_steps - self.step)
         validations = self._still_due(config.validate_every) if self._spec.facts.val_samples else 0
         saves = self._still_due(config.checkpoint_every)

@@ -22,6 +22,7 @@ DERIVED = "lost"
 CAUSES: dict[str, str] = {
     "completed": "every planned step was done",
     "early_stopping": "the validation metric stopped improving for the confirmed patience",
+    "script_ended": "the script ended by itself with exit code 0",
     "user": "stopped on request",
     "exception": "the training code raised an exception",
     "signal": "the worker was killed by a signal that this run did not send",

@@ -86,7 +86,7 @@ def verdict(
 
 def _complete(found: Account, decision: Verdict, outcome: str) -> Verdict:
     evidence = list(decision.evidence)
-    if outcome not in ("completed", ""):
+    if outcome not in ("completed", "script_ended", ""):
         evidence.append(f"the run ended at step {found.last_step} ({outcome.replace('_', ' ')})")
     best, metric = (found.best, "eval/loss") if found.best else (found.best_train, "train/loss")
     return Verdict(

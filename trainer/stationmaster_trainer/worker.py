@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from . import codec, confirmed, failure, plugins, redact, rundir
+from . import adopted, codec, confirmed, failure, plugins, redact, rundir
 from .contract import Finished, Launch, Spec
 from .ending import EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
@@ -48,7 +48,8 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thr
     try:
         reporter.phase("import")
         confirmed.hold(spec)
-        adapter = plugins.find("adapters", spec.config.framework)
+        script = spec.config.framework == adopted.SCRIPT
+        adapter = adopted if script else plugins.find("adapters", spec.config.framework)
         record.join(RECORD_SECONDS)  # it was written while the framework loaded: before the first step
         if not reporter.attempt.environment.exists():
             reporter.note("environment.json could not be written before the training", level="warning")

@@ -1,0 +1,54 @@
+"""Installs a probe at the moment when the script has imported the library that it looks into, and not before."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ._probe import Probe
+
+
+def watch(probe: Probe) -> None:
+    """From now on the import of a known library installs its probe. What goes wrong there is told, never raised."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    known = [importlib.import_module(f"{__package__}.{name}") for name in names]
+    sys.meta_path.insert(0, _Finder({module.MODULE: module for module in known}, probe))
+
+
+class _Finder:
+    """Finds nothing itself: asks the others, and adds a step behind the loading of a known library."""
+
+    def __init__(self, known: dict[str, ModuleType], probe: Probe) -> None:
+        self.known, self.probe = known, probe
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        looks = self.known.pop(fullname, None)
+        if looks is None:
+            return None
+        for finder in sys.meta_path:
+            found = finder.find_spec(fullname, path, target) if finder is not self else None
+            if found is not None:
+                if found.loader is not None and hasattr(found.loader, "exec_module"):
+                    _add(found.loader, looks, self.probe)
+                return found
+        return None
+
+
+def _add(loader: Any, looks: ModuleType, probe: Probe) -> None:
+    """After this one module was executed by this one loader, its probe is installed."""
+    execute = loader.exec_module
+
+    def exec_module(module: ModuleType) -> None:
+        execute(module)
+        with probe.harmless(f"looking into {module.__name__}"):
+            looks.install(module, probe)
+
+    loader.exec_module = exec_module

@@ -1,0 +1,199 @@
+"""Looks into a PyTorch loop: the optimizer's steps, the tensor of `backward()`, the gradients before the step.
+
+Steps are those of the first optimizer that steps. Nothing is changed and no random number drawn: the script computes
+bit for bit what it computes alone. Not covered: `torch.autograd.grad`, and optimizers of another base class.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ._probe import Probe
+
+MODULE = "torch"
+_FORMATS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float64": "fp64"}
+SIGHT = (
+    "steps, loss, learning rate and gradient norm, from PyTorch itself. Validation figures stand in worker.log alone; "
+    "total steps and samples are not known. resume_run: not available, checkpoints are the script's own."
+)
+TAKES_OVER = 2
+"""Steps in a row after which another optimizer's steps are those that count."""
+
+
+def install(torch: Any, probe: Probe) -> None:
+    """Puts the hooks into the library, once, for all models and optimizers of the script."""
+    look = _Look(torch, probe)
+    probe.read = look.read
+    optimizer, utils = torch.optim.optimizer, torch.nn.utils
+    optimizer.register_optimizer_step_pre_hook(look.before_step)
+    optimizer.register_optimizer_step_post_hook(look.after_step)
+    torch.Tensor.backward = look.backward(torch.Tensor.backward)
+    utils.clip_grad_norm_ = utils.clip_grad.clip_grad_norm_ = look.clip(utils.clip_grad_norm_)
+    torch.nn.Module.eval = look.eval(torch.nn.Module.eval)
+    torch.amp.GradScaler.scale = look.scale(torch.amp.GradScaler.scale)
+
+
+class _Look:
+    """What lies between two optimizer steps."""
+
+    def __init__(self, torch: Any, probe: Probe) -> None:
+        self.torch, self.probe = torch, probe
+        self.losses: list[tuple[Any, float]] = []
+        """Loss and divisor of each backward pass since the last step."""
+        self.clipped: list[Any] = []
+        """Norms before clipping since the last step."""
+        self.scaled: tuple[Any, Any] = (None, None)
+        """A loss times the scaler's factor, and the loss."""
+        self.primary: Any = None
+        self.others_in_a_row = 0
+        self.accumulation = 1
+        self.norm: Any = None
+        self.rate: Any = None
+        self.before_step = self._quiet(self._before_step, "reading the gradients")
+        self.after_step = self._quiet(self._after_step, "reading the loss")
+
+    def _quiet(self, hook: Callable[..., None], doing: str) -> Callable[..., None]:
+        def quiet(optimizer: Any, arguments: Any, named: Any) -> None:
+            if not self.probe.driver:
+                with self.probe.harmless(doing), self.torch.no_grad():
+                    hook(optimizer, arguments, named)
+
+        return quiet
+
+    def _before_step(self, optimizer: Any, arguments: Sequence[Any], named: dict[str, Any]) -> None:
+        if not self._counts(optimizer):
+            return
+        if not self.probe.steps:
+            self._tell_start(optimizer)
+        rate = optimizer.param_groups[0].get("lr")
+        self.rate = rate.detach().clone() if isinstance(rate, self.torch.Tensor) else rate
+        closure = arguments[1:] or named.get("closure")  # the first argument is the optimizer itself
+        self.norm = self._norm(optimizer) if not closure else None
+
+    def _counts(self, optimizer: Any) -> bool:
+        """Whether its steps are the script's; another optimizer takes over when it steps twice in a row."""
+        primary = self.primary() if self.primary is not None else None
+        if primary is None or self.others_in_a_row >= TAKES_OVER:
+            self.primary, primary = weakref.ref(optimizer), optimizer
+        return primary is optimizer
+
+    def _tell_start(self, optimizer: Any) -> None:
+        parameters = {id(one): one for group in optimizer.param_groups for one in group["params"]}
+        first = next(iter(parameters.values()))
+        device = str(first.device)
+        if first.device.type == "cuda":
+            device = f"{device} ({self.torch.cuda.get_device_name(first.device)})"
+        number = _FORMATS.get(str(first.dtype), str(first.dtype))
+        self.probe.started("pytorch", device, number, sum(one.numel() for one in parameters.values()))
+        self.probe.sight(SIGHT)
+
+    def _norm(self, optimizer: Any) -> Any:
+        """Global L2 norm of the gradients before clipping; None when there is none that can be read."""
+        torch = self.torch
+        if self.clipped:
+            return self.clipped[0] if len(self.clipped) == 1 else torch.stack(self.clipped).square().sum().sqrt()
+        grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        if not grads or any(grad.is_sparse for grad in grads):
+            return None
+        norms = torch._foreach_norm(grads)
+        device = norms[0].device
+        return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))
+
+    def _after_step(self, optimizer: Any, arguments: Sequence[Any], named: dict[str, Any]) -> None:
+        losses, self.losses, self.clipped = self.losses, [], []
+        primary = self.primary() if self.primary is not None else None
+        if primary is not optimizer:
+            self.others_in_a_row += 1
+            return
+        self.others_in_a_row = 0
+        self.probe.step(self._combined(losses), self.norm, self.rate)
+
+    def _combined(self, losses: list[tuple[Any, float]]) -> Any:
+        """The step's mean loss: of several backward passes their mean, a division by their number undone."""
+        if not losses:
+            return None
+        if len(losses) == 1 and self.accumulation == 1:
+            return losses[0][0]
+        self.accumulation = max(self.accumulation, len(losses))
+        divisors = {divisor for _, divisor in losses}
+        factor = float(self.accumulation) if divisors == {float(self.accumulation)} else 1.0
+        return self.torch.stack([loss.float() for loss, _ in losses]).mean() * factor
+
+    def read(self, values: Sequence[Any]) -> list[float | None]:
+        """Floats of numbers and tensors; those on an accelerator are fetched with one wait."""
+        torch = self.torch
+        tensors = [value for value in values if isinstance(value, torch.Tensor)]
+        far = [value for value in tensors if value.device.type != "cpu"]
+        fetched: dict[int, float] = {}
+        for device in {value.device for value in far}:
+            here = [value for value in far if value.device == device]
+            numbers = torch.stack([value.reshape(()).double() for value in here]).tolist()
+            fetched.update(zip(map(id, here), numbers, strict=True))
+        return [
+            None if value is None else fetched[id(value)] if id(value) in fetched else float(value) for value in values
+        ]
+
+    def backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes the loss on its way; the factor of a loss scaler is left out."""
+
+        @functools.wraps(original)
+        def backward(tensor: Any, *arguments: Any, **named: Any) -> Any:
+            with self.probe.harmless("taking the loss"):
+                if not self.probe.driver and tensor.numel() == 1:
+                    loss = self.scaled[1] if self.scaled[0] is tensor else tensor
+                    self.losses.append((loss.detach().clone().reshape(()), _divisor(loss)))
+                self.scaled = (None, None)
+            return original(tensor, *arguments, **named)
+
+        return backward
+
+    def scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Remembers which loss a scaled one was made of."""
+
+        @functools.wraps(original)
+        def scale(scaler: Any, outputs: Any) -> Any:
+            scaled = original(scaler, outputs)
+            if isinstance(outputs, self.torch.Tensor):
+                self.scaled = (scaled, outputs)
+            return scaled
+
+        return scale
+
+    def clip(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Takes the norm that clipping returns: it is that before clipping."""
+
+        @functools.wraps(original)
+        def clip_grad_norm_(parameters: Any, max_norm: Any, norm_type: Any = 2.0, *rest: Any, **named: Any) -> Any:
+            norm = original(parameters, max_norm, norm_type, *rest, **named)
+            with self.probe.harmless("reading the clipped norm"):
+                if float(norm_type) == 2.0:
+                    self.clipped.append(norm.detach())
+            return norm
+
+        return clip_grad_norm_
+
+    def eval(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Notices that the model is put into evaluation mode between two steps."""
+
+        @functools.wraps(original)
+        def evaluate(module: Any) -> Any:
+            with self.probe.harmless("noticing a validation"):
+                if self.probe.steps and not self.probe.driver:
+                    self.probe.evaluating()
+            return original(module)
+
+        return evaluate
+
+
+def _divisor(loss: Any) -> float:
+    """What the loss was divided by as its last operation, when that is a plain number; else 1."""
+    function = loss.grad_fn
+    name = type(function).__name__
+    other = getattr(function, "_saved_other", None) if name in ("DivBackward0", "MulBackward0") else None
+    if other is None or other.numel() != 1 or other.device.type != "cpu" or other.requires_grad:
+        return 1.0
+    value = float(other)
+    return value if name == "DivBackward0" else round(1.0 / value, 6) if value else 1.0
