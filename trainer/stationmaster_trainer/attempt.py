@@ -14,7 +14,7 @@ from .checkpoint import Saver, read_position
 from .contract import Action, Eval, Launch, Spec
 from .dataset import Data, LazyDataset
 from .early_stopping import Progress
-from .errors import CheckpointError, DataError
+from .errors import CheckpointError, DataError, ModelError
 from .feed import Batch, Feed, Plan
 from .loop import Loop, Trainee
 from .reporter import Outcome, Reporter
@@ -97,7 +97,7 @@ def _leave_model(spec: Spec, saver: Saver, outcome: Outcome, reporter: Reporter)
 
 
 def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter, model_sha256: str | None = None) -> None:
-    """Refuses other data than those that were confirmed; tells when the model is another one.
+    """Refuses other data and another model than those that were confirmed. Raises DataError, ModelError.
 
     `model_sha256`: of the model as it is now; None: of the model file that the configuration names.
     """
@@ -111,7 +111,10 @@ def check_unchanged(spec: Spec, fingerprint: str, reporter: Reporter, model_sha2
         path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
         name, found = f"{path.name} or a file it imports", entry.entry_sha256(path, Path(spec.project_dir))
     if spec.facts.entry_sha256 and found != spec.facts.entry_sha256:
-        reporter.note(f"{name} changed since it was confirmed", level="warning")
+        raise ModelError(
+            f"{name} changed since it was confirmed.",
+            "Put it back as it was, or show the configuration again and start a new run.",
+        )
 
 
 def saver_of(spec: Spec, reporter: Reporter) -> Saver:
