@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import progress
 from .answer import plain
 from .views import RunView
 from .words import count, duration, loss, many
@@ -26,7 +27,9 @@ def _line(view: RunView, now: float) -> str:
         best = f", best {what} {loss(status.best.value)} at {count(status.best.step)}"
     age = f", {duration(now - view.created)} old" if view.created else ""
     broken = f"; damaged: {plain(view.problems[0], 120)}" if view.problems else ""
-    return f"{plain(view.name, 100)}: {view.state}{cause}, step {count(status.step)}/{total}{best}{age}{broken}"
+    said = progress.why(status) if view.over else ""
+    told = f": {said}" if said else ""
+    return f"{plain(view.name, 100)}: {view.state}{cause}{told}, step {count(status.step)}/{total}{best}{age}{broken}"
 
 
 def row(view: RunView) -> dict[str, object]:
@@ -36,6 +39,7 @@ def row(view: RunView) -> dict[str, object]:
         "run": view.name,
         "state": view.state,
         "cause": status.cause,
+        "why": progress.why(status) if view.over else "",
         "step": status.step,
         "total_steps": status.total_steps,
         "best": status.best.value if status.best else None,

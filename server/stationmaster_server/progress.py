@@ -17,7 +17,7 @@ from . import deeds
 from .answer import fence, plain
 from .charts import sparkline
 from .cursor import Cursor, mark
-from .views import RunView
+from .views import RunView, last_lines, stacks
 from .words import count, duration, many, number, percent
 
 SPARK = 16
@@ -56,7 +56,7 @@ def text(
     lines += _loggers(status)
     lines += [f"Damaged: {plain(problem, 160)}" for problem in view.problems[:2]]
     lines += [] if for_person and not view.over else [_next(view)]
-    return "\n".join([*lines, *foreign(status)])
+    return "\n".join([*lines, *foreign(status), *evidence(view)])
 
 
 def facts(view: RunView, since: Cursor | None = None, closed: Sequence[Alert] = ()) -> dict[str, Any]:
@@ -256,6 +256,22 @@ def foreign(status: Status) -> list[str]:
         return []
     where = plain(status.where, 120)
     return [fence(f"{where + ': ' if where else ''}{plain(status.message, 300)}", "from the training code", 430)]
+
+
+def _evidence(view: RunView) -> list[str]:
+    """The last lines that the worker printed, or where its threads hang; fenced, behind everything else."""
+    said, hanging = last_lines(view), stacks(view)
+    told = [fence("\n".join(said), "end of worker.log", 500)] if said else []
+    return [*told, fence("\n".join(hanging), "stacks of the silent worker", 900)] if hanging else told
+
+
+def why(status: Status) -> str:
+    """What ended the run, in a few words for a list; nothing of the user's text but the place."""
+    if status.cause in (None, "completed"):
+        return ""
+    if status.cause in OURS:
+        return plain(status.message, 100)
+    return f"at {plain(status.where, 60)}" if status.where else plain(CAUSES.get(status.cause or "", ""), 80)
 
 
 def _next(view: RunView) -> str:

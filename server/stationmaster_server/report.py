@@ -37,7 +37,7 @@ def summary(dossier: Dossier, where: str) -> str:
     ]
     parts += [*decided(dossier), *notes(dossier, 2), *alerts(dossier), *actions(dossier)]
     parts += [*unchecked(dossier), *recommendation(dossier, found), *problems(dossier, 2), where]
-    return "\n".join([*parts, *progress.foreign(dossier.status)])
+    return "\n".join([*parts, *progress.foreign(dossier.status), *progress.evidence(dossier.view)])
 
 
 def facts(dossier: Dossier) -> dict[str, Any]:

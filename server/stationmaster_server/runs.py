@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stationmaster_trainer import actions, control, orders
 from stationmaster_trainer.contract import Action, Launch, Spec, Status
@@ -16,6 +16,7 @@ from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
 
+from . import leases
 from .launchers import local
 from .run_environment import RunEnvironment, run_environment
 from .run_folder import create_run
@@ -50,6 +51,8 @@ def start_attempt(
     run: RunDir,
     python: str,
     *,
+    device: str = "",
+    changes: Mapping[str, Any] | None = None,
     resume_from: str | None = None,
     resume_step: int = 0,
     env: Mapping[str, str] | None = None,
@@ -70,7 +73,11 @@ def start_attempt(
     if not os.access(python, os.X_OK):
         raise RunError(f"the Python {python} cannot be run.", "Name the interpreter of the environment that trains.")
     environment = run_environment(env)
-    attempt = _order(run, spec, python, resume_from, resume_step, environment, patience or Patience(), again, rollbacks)
+    limits = {**orders.changes(run), **(changes or {})}
+    attempt = _order(
+        run, spec, python, resume_from, resume_step, environment, patience or Patience(), again, rollbacks,
+        device or leases.device(spec), limits,
+    )  # fmt: skip
     if attempt is not None and not begun(attempt):
         local.start(run, attempt, environment.supervisor)
         if wait_seconds > 0 and not _taken_over(run, attempt, wait_seconds):
@@ -84,11 +91,16 @@ def wait(run: RunDir, seconds: float) -> RunView | None:
     deadline = time.monotonic() + seconds
     while True:
         found = view(run)
-        if found.over or (found.state not in ("queued", "starting") and found.status.loss is not None):
+        if found.over or _waits(found) or (found.state not in ("queued", "starting") and found.status.loss is not None):
             return found
         if time.monotonic() >= deadline:
             return None
         time.sleep(_POLL)
+
+
+def _waits(found: RunView) -> bool:
+    """Whether its supervisor waits for the device."""
+    return found.alive and found.state == "queued" and found.status.supervisor is not None
 
 
 def find_run(project: Path, name: str | None = None) -> RunDir:
@@ -110,9 +122,14 @@ def list_runs(project: Path) -> list[RunView]:
     return [_view_or_problem(run) for run in _run_dirs(project)]
 
 
-def request_stop(run: RunDir) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
-    """Asks a run to save and end. `not_running`: it is over, or was never started; nothing was written."""
-    return _request(run, "stop")
+def request_stop(
+    run: RunDir, by: str = "assistant"
+) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
+    """Asks a run to save and end. `not_running`: it is over, or was never started; nothing was written.
+
+    `by`: who asks, a key of `control.BY`; the run's last words name it.
+    """
+    return _request(run, "stop", by)
 
 
 def request_checkpoint(run: RunDir) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
@@ -120,7 +137,9 @@ def request_checkpoint(run: RunDir) -> tuple[Literal["requested", "already_reque
     return _request(run, "checkpoint")
 
 
-def _request(run: RunDir, verb: str) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
+def _request(
+    run: RunDir, verb: str, by: str = "assistant"
+) -> tuple[Literal["requested", "already_requested", "not_running"], RunView]:
     seen = view(run)
     if seen.over or seen.attempt == 0:
         return "not_running", seen
@@ -130,7 +149,7 @@ def _request(run: RunDir, verb: str) -> tuple[Literal["requested", "already_requ
     if verb == "stop" and control.named(attempt, verb):
         return "already_requested", seen
     try:
-        control.place(attempt, verb, {"verb": verb, "time": time.time()})
+        control.place(attempt, verb, {"verb": verb, "time": time.time(), "by": by})
     except OSError as error:
         raise RunError(f"the request cannot be written: {error.strerror}.", f"Check {attempt.control}.") from None
     return "requested", seen
@@ -146,11 +165,15 @@ def _order(
     patience: Patience,
     again: bool,
     rollbacks: tuple[Action, ...] | None,
+    device: str,
+    changes: dict[str, Any],
 ) -> AttemptDir | None:
     """The attempt that has to be started for this order; None when it goes on already."""
     seen = _settled(run)
     number = max(1, seen.attempt)
-    if seen.attempt and begun(run.attempt(seen.attempt)):
+    newest = run.attempt(number)
+    stopped = seen.over and bool(control.named(newest, "stop"))  # nobody was left to obey it
+    if seen.attempt and (orders.taken(newest) or stopped):
         if not seen.over:
             if seen.alive and orders.read(run.attempt(number)).resume_from == resume_from:
                 return None
@@ -172,6 +195,8 @@ def _order(
         stall_seconds=patience.stall_seconds,
         first_stall_seconds=patience.first_stall_seconds,
         rollbacks=actions.rollbacks(run) if rollbacks is None else rollbacks,
+        lease=device,
+        changes=changes,
     )
     orders.make(attempt, launch)
     return attempt
@@ -190,7 +215,7 @@ def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         seen = view(run)
-        if seen.state != "queued" and (begun(attempt) or seen.over):
+        if _waits(seen) or (seen.state != "queued" and (begun(attempt) or seen.over)):
             return True
         time.sleep(_POLL)
     return False

@@ -6,6 +6,7 @@ there is one, tells the truth then.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,10 @@ from stationmaster_trainer.states import DERIVED, FINAL
 
 MAX_BYTES = 4 << 20
 """Bytes of the largest status or spec that is read."""
+TAIL = 16 << 10
+"""Bytes that are read of the end of a log."""
+MAX_THREADS, MAX_STACK = 4, 260
+_FRAME = re.compile(r'File "([^"]+)", line (\d+) in (.+)')
 RESUME = "Resume from the newest verified checkpoint (resume_run)."
 
 
@@ -74,7 +79,7 @@ def view(run: RunDir) -> RunView:
     problems: list[str] = []
     status = _read(run.status, problems)
     newest = next(reversed(run.attempts()), None)
-    if newest is None or (not begun(newest) and not alive):
+    if newest is None or (not begun(newest) and not alive and not _taken_up(newest, status)):
         status = _queued(run, newest.number if newest else 0, status)
     elif status is None or status.attempt != newest.number:
         status = _from_stream(run, newest, "starting" if alive else DERIVED, status.revision if status else 0)
@@ -93,6 +98,49 @@ def view(run: RunDir) -> RunView:
         created=_created(run),
         problems=tuple(problems),
     )
+
+
+def last_lines(view: RunView, most: int = 4) -> list[str]:
+    """What the worker printed last, without the traceback behind it: untrusted. Empty unless the run broke off."""
+    if view.state != "failed" or view.status.cause not in ("exception", "oom", "exited_early", "signal"):
+        return []
+    try:
+        data = rundir.read(view.run.attempt(view.attempt).worker_log, TAIL, tail=True)
+    except (OSError, FormatError):
+        return []
+    text = data.decode("utf-8", "replace")
+    if view.status.where or view.status.cause == "exception":
+        text = text.rpartition("Traceback (most recent call last):")[0] or text
+    lines = [line.strip()[:200] for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return lines[-most:]
+
+
+def stacks(view: RunView) -> list[str]:
+    """Where each thread of a silent worker stands, innermost frame first, from the newest dump; untrusted."""
+    if not any(alert.rule == "stall" for alert in view.status.alerts_open):
+        return []
+    try:
+        data = rundir.read(view.run.attempt(view.attempt).stacks, TAIL, tail=True).decode("utf-8", "replace")
+    except (OSError, FormatError):
+        return []
+    blocks = [block.splitlines() for block in re.split(r"(?=^(?:Current thread|Thread) 0x)", data, flags=re.MULTILINE)]
+    found, seen = [], set()
+    for block in reversed(blocks):
+        if len(block) > 1 and block[0].split(" (")[0].split()[-1] not in seen:
+            seen.add(block[0].split(" (")[0].split()[-1])
+            found.append(" < ".join(_frame(line, view) for line in block[1:] if line.strip())[:MAX_STACK])
+    return found[::-1][:MAX_THREADS]
+
+
+def _frame(line: str, view: RunView) -> str:
+    """`model.py:7 forward` for a line of faulthandler."""
+    found = _FRAME.search(line)
+    if found is None:
+        return line.strip()[:80]
+    path, number, name = found.groups()
+    project = f"{view.run.path.parent.parent.resolve()}/"
+    short = path.removeprefix(project) if path.startswith(project) else path.rpartition("/")[2]
+    return f"{short}:{number} {name}"
 
 
 def read_spec(run: RunDir) -> Spec:
@@ -117,6 +165,8 @@ def _derived(attempt: AttemptDir, status: Status) -> Status:
 
 def _lost(status: Status) -> Status:
     worker = status.worker
+    if status.state == "queued":
+        return _lost_in_queue(status)
     if worker is not None and process.is_alive(worker):
         message = "The supervisor is gone; the worker is still there and saves and stops itself."
         return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out="Look again soon.")
@@ -125,6 +175,17 @@ def _lost(status: Status) -> Status:
         return replace(status, state=DERIVED, cause="rebooted", message=message, way_out=RESUME)
     message = f"Supervisor and worker are gone without a word; the last step known is {status.step}."
     return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out=RESUME)
+
+
+def _lost_in_queue(status: Status) -> Status:
+    waited = status.supervisor
+    rebooted = waited is not None and waited.boot_id and waited.boot_id != process.boot_id()
+    what = "The machine was restarted" if rebooted else "Its supervisor was killed"
+    message, cause = f"{what} while the run waited for its turn; nothing was begun.", "supervisor_gone"
+    way_out = "Start it again: resume_run."
+    return replace(
+        status, state=DERIVED, cause="rebooted" if rebooted else cause, message=message, way_out=way_out, worker=None
+    )
 
 
 def _ended(status: Status, ending: Ending, when: float) -> Status:
@@ -137,6 +198,13 @@ def _ended(status: Status, ending: Ending, when: float) -> Status:
         where=ending.where,
         ended=when,
         eta_seconds=None,
+    )
+
+
+def _taken_up(attempt: AttemptDir, status: Status | None) -> bool:
+    """Whether a supervisor had this attempt, and perhaps waited with it, before its worker was started."""
+    return attempt.final.exists() or (
+        status is not None and status.supervisor is not None and status.attempt == attempt.number
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import codec, rundir
+from . import codec, control, oom, rundir
 from .contract import Launch, Spec, Status
 from .ending import Ending
 from .rundir import RunDir
@@ -21,6 +21,7 @@ class Bulletin:
     def __init__(self, run: RunDir, spec: Spec, launch: Launch, say: Callable[[str], None]) -> None:
         self._spec, self._launch, self._say = spec, launch, say
         self._file = StatusFile(run, say)
+        self._attempt = run.attempt(launch.attempt)
         self._start, self._started = time.monotonic(), time.time()
         self.state, self.message, self.way_out, self.where = "queued", "", "", ""
         self.cause: str | None = None
@@ -43,7 +44,12 @@ class Bulletin:
     def end(self, ending: Ending) -> None:
         """The final state."""
         self.move(ending.state, ending.message)
-        self.cause, self.way_out, self.where = ending.cause, ending.way_out, ending.where
+        self.cause, self.where = ending.cause, ending.where
+        self.way_out = ending.way_out
+        if ending.cause == "oom" and not ending.way_out:  # the kernel's killer: it watches the host's memory
+            self.way_out = oom.way_out(self._spec.config, device=False)
+        if ending.cause == "user":
+            self.message = f"{ending.message} It was asked for by {control.asked_by(self._attempt)}."
         self._say(f"{self.cause}: {self.message}")
 
     def release(self) -> None:

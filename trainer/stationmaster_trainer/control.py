@@ -5,11 +5,16 @@ The server asks for `stop` and `checkpoint`; the supervisor asks for `rule_stop`
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 from . import codec, rundir
+from .errors import FormatError
 from .rundir import AttemptDir
+
+BY = {"assistant": "the assistant (stop_run)", "person": "a person (stationmaster stop in a terminal)"}
+"""Who may ask for a stop, in words."""
 
 
 def requests(attempt: AttemptDir) -> list[str]:
@@ -36,6 +41,19 @@ def place(attempt: AttemptDir, verb: str, body: Any) -> str:
             return name
         except FileExistsError:  # somebody else asked at the same time
             at += 1
+
+
+def asked_by(attempt: AttemptDir) -> str:
+    """Who asked for the stop, as the first request says; without one it was a signal."""
+    names = named(attempt, "stop")
+    if not names:
+        return "SIGTERM or SIGINT, sent to its processes by somebody else"
+    try:
+        found = json.loads(rundir.read(attempt.control / names[0], 4096))
+    except (OSError, ValueError, FormatError):
+        return "a request whose file cannot be read"
+    by = found.get("by") if isinstance(found, dict) else None
+    return BY.get(str(by), "a request that does not say whose it was")
 
 
 def number(name: str) -> int:

@@ -84,7 +84,7 @@ def _of_failure(failure: Failure, oom_evidence: str) -> Ending:
     cause = failure.cause if failure.cause in CAUSES else "exception"
     message = f"{failure.error}: {failure.message}" if failure.message else failure.error
     if cause == "exception" and oom_evidence:
-        return Ending("failed", "oom", f"{message} ({oom_evidence})", "Use a smaller batch_size.", failure.where)
+        return Ending("failed", "oom", f"{message} ({oom_evidence})", "", failure.where)
     return Ending("failed", cause, message, failure.way_out, failure.where)
 
 
@@ -93,7 +93,7 @@ def _of_signal(number: int, oom_evidence: str, peak_bytes: int) -> Ending:
     peak = f" Its peak of resident memory was {peak_bytes / 2**20:,.0f} MiB." if peak_bytes else ""
     if oom_evidence:
         message = f"Killed by the kernel's out-of-memory killer ({oom_evidence}).{peak}"
-        return Ending("failed", "oom", message, "Use a smaller batch_size, or more memory; then resume.")
+        return Ending("failed", "oom", message, "")
     message = f"The worker was killed by {name}, which this run did not send.{peak}"
     if number == signal.SIGKILL:
         way_out = "If nobody sent it, the host ran out of memory: see the kernel's log (dmesg). Resume when it is safe."

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import redact
-from .contract import Failure, Spec, TrainingConfig
+from . import oom, redact
+from .contract import Failure, Spec
 from .errors import StationmasterError
 from .user_model import is_user_file, place
 
@@ -25,6 +25,8 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 """Wordings of torch, CUDA and XLA; the last is torch's, for a data-loader process that the kernel killed."""
+_DEVICE = re.compile(r"CUDA|HIP|CUBLAS|MPS backend|RESOURCE_EXHAUSTED|XLA", re.IGNORECASE)
+"""What stands in the words of a device's allocator; the host's own is a MemoryError, or speaks of `CPUAllocator`."""
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|\bENOSPC\b")
 
 
@@ -49,7 +51,7 @@ def describe(error: BaseException, spec: Spec, *, step: int, elapsed: float) -> 
 def cause_of(error: BaseException) -> str:
     """A key of `states.CAUSES`, by the type and text of the exception or of one that it came from."""
     for link in _chain(error):
-        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return "disk_full"
         if isinstance(link, MemoryError) or "OutOfMemory" in type(link).__name__:
             return "oom"
@@ -62,27 +64,21 @@ def cause_of(error: BaseException) -> str:
     return "exception"
 
 
-def smaller_batch(config: TrainingConfig) -> str:
-    """A configuration that needs less memory and keeps the effective batch."""
-    batch, accumulation = config.batch_size, config.gradient_accumulation
-    if batch == 1:
-        return "batch_size is 1 already: use a smaller model, shorter samples, or another precision."
-    half = batch // 2
-    more = -(-batch * accumulation // half)  # rounded up
-    return (
-        f"Try batch_size {half} with gradient_accumulation {more} (now {batch} and {accumulation}): "
-        f"the effective batch stays at {half * more}, the memory shrinks."
-    )
-
-
 def _way_out(error: BaseException, cause: str, spec: Spec) -> str:
     if isinstance(error, StationmasterError) and error.way_out:
         return error.way_out
     if cause == "oom":
-        return smaller_batch(spec.config)
+        return oom.way_out(spec.config, device=_of_device(error))
     if cause == "disk_full":
         return f"Free space on the disk of {spec.project_dir} ({_free(spec.project_dir)} are free), then resume."
     return "Correct the code at the place named, then resume or start again."
+
+
+def _of_device(error: BaseException) -> bool:
+    """Whether it was the memory of a device, and not the host's."""
+    words = " ".join(f"{type(link).__name__}: {link}" for link in _chain(error))
+    host = "CPUAllocator" in words or any(isinstance(link, MemoryError) for link in _chain(error))
+    return not host and _DEVICE.search(words) is not None
 
 
 def where(error: BaseException, project: Path) -> str:

@@ -1,4 +1,4 @@
-"""Evidence that the kernel's out-of-memory killer ended a process: its cgroup's counter, and the kernel's log."""
+"""Out of memory: evidence that the kernel's killer ended a process (cgroup, kernel log), and what fits better."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import resource
 import sys
 from pathlib import Path
+
+from .contract import TrainingConfig
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -40,6 +42,25 @@ class KernelWitness:
             except OSError:  # EPIPE: messages were lost meanwhile; the next read goes on
                 continue
         return lines
+
+
+def smaller_batch(config: TrainingConfig) -> str:
+    """A configuration that needs less memory and keeps the effective batch."""
+    batch, accumulation = config.batch_size, config.gradient_accumulation
+    if batch == 1:
+        return "batch_size is 1 already: use a smaller model, shorter samples, or another precision."
+    half = batch // 2
+    more = -(-batch * accumulation // half)  # rounded up
+    return (
+        f"Try batch_size {half} with gradient_accumulation {more} (now {batch} and {accumulation}): "
+        f"the effective batch stays at {half * more}, the memory shrinks."
+    )
+
+
+def way_out(config: TrainingConfig, *, device: bool) -> str:
+    """Which memory was full, and a configuration that fits better."""
+    what = "The memory of the device (GPU) was full." if device else "The memory of the host (RAM) was full."
+    return f"{what} {smaller_batch(config)}"
 
 
 def peak_memory_bytes() -> int:

@@ -20,7 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .watch import follow
 
     found = runs.find_run(Roots.of([arguments.project]).paths[0], arguments.run)
-    answer, seen = runs.request_stop(found)
+    answer, seen = runs.request_stop(found, by="person")
     if answer == "not_running":
         print(f"{seen.name} is not running: it is {seen.state}. Nothing was asked.")
         return 1
