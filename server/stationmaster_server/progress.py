@@ -258,7 +258,7 @@ def foreign(status: Status) -> list[str]:
     return [fence(f"{where + ': ' if where else ''}{plain(status.message, 300)}", "from the training code", 430)]
 
 
-def _evidence(view: RunView) -> list[str]:
+def evidence(view: RunView) -> list[str]:
     """The last lines that the worker printed, or where its threads hang; fenced, behind everything else."""
     said, hanging = last_lines(view), stacks(view)
     told = [fence("\n".join(said), "end of worker.log", 500)] if said else []
