@@ -226,3 +226,33 @@ def test_the_same_text_on_both_sides_is_counted(project: HfProject) -> None:
     found = project.split(val_data="split")
     assert found.overlap == found.val_samples == 8
     assert "also stand in the training part" in findings(found)["overlap"].message
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]},
+        {"prompt": "What is it?", "completion": "Nothing of note, really."},
+        {"instruction": "Say", "input": "what?", "output": "nothing"},
+        {"text": "once upon a time there was a train " * 20},
+        {"text": "a long sentence of words", "label": 0},
+        {"tokens": ["left", "3", "right"], "ner_tags": ["O", "NUM", "O"]},
+    ],
+    ids=lambda row: "-".join(row),
+)
+def test_what_was_recognised_stays_so_when_it_is_handed_back(project: HfProject, row: dict[str, Any]) -> None:
+    """A proposal and a run name the task and the target that the validation decision has found."""
+    other = {"label": 1} if "label" in row else {}
+    project.rows([{**row, **(other if at % 2 else {})} for at in range(20)])
+    if "tokens" in row or "label" in row:
+        from transformers import BertConfig
+
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        BertConfig(vocab_size=263, pad_token_id=256, **sizes).save_pretrained(project.path / "model")
+    first = project.split(sequence_length=64)
+    again = project.split(sequence_length=64, task=first.task, target=first.target)
+    assert (again.task, again.target, again.task_why) == (first.task, first.target, first.task_why)
+    assert findings(again)["columns"] == findings(first)["columns"]
+    assert again.fingerprint == first.fingerprint
+    seen = project.measure(sequence_length=64, task=first.task, target=first.target)
+    assert seen.model_args == project.measure(sequence_length=64).model_args

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,22 @@ class Roles:
 
 
 def recognise(rows: Rows, *, task: str | None, target: str | None, named: Mapping[str, str] | None = None) -> Roles:
-    """Raises DataError when the columns fit no form, ConfigError for a role or column that does not exist."""
-    found = _named(rows, {**({"label": target} if target else {}), **(named or {})})
+    """Raises DataError when the columns fit no form, ConfigError for a role or column that does not exist.
+
+    `target`: the column that is learnt: tags or a completion where it is recognised as such, else the label.
+    """
+    named = dict(named or {})
+    if target:
+        with contextlib.suppress(DataError):
+            roles = _recognise(rows, task, named)
+            if target in (roles.columns.get(role) for role in ("label", "tags", "completion")):
+                return roles
+        named = {"label": target, **named}
+    return _recognise(rows, task, named)
+
+
+def _recognise(rows: Rows, task: str | None, named: Mapping[str, str]) -> Roles:
+    found = _named(rows, named)
     for role, names in ROLES.items():
         if role not in found:
             column = _by_name(rows, names, role)
