@@ -47,6 +47,8 @@ NICKNAMES = {
     **dict.fromkeys(("dtype", "fp16", "bf16", "amp"), "precision"),
     **dict.fromkeys(("patience", "early_stopping"), "early_stopping_patience"),
     **dict.fromkeys(("on_alert", "alert_actions", "rollback"), "actions"),
+    **dict.fromkeys(("max_time", "time_limit", "hours", "budget"), "max_hours"),
+    **dict.fromkeys(("max_disk", "disk_limit", "max_gb"), "max_disk_gb"),
     **dict.fromkeys(("name", "run"), "run_name"),
     **dict.fromkeys(("model", "entry"), "model_path"),
     **dict.fromkeys(("data", "dataset"), "train_data"),
@@ -134,6 +136,10 @@ def allowed() -> dict[str, Allowed]:
         "num_threads": _whole(0, 1024),
         "actions": Allowed('an object of rules with alert, stop or rollback, as {"non_finite": "stop"}', _actions),
         "rollback_rate_factor": _between(0, 1, above=True),
+        "max_hours": _between(0, 1e6, above=True),
+        "max_disk_gb": _between(0, 1e6, above=True),
+        "when_busy": _one_of("refuse", "queue", "share"),
+        "script_args": Allowed("a list of texts", lambda texts: all("\0" not in text for text in texts)),
         "extra": Allowed("an object of options", extras.check),
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import children
 
-_QUERY = "name,memory.total,memory.free,compute_cap,driver_version"
+_QUERY = "name,memory.total,memory.free,compute_cap,driver_version,uuid"
 _SMI = ("/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi", "/usr/local/nvidia/bin/nvidia-smi")
 
 
@@ -29,6 +29,8 @@ class Gpu:
     compute_capability: str
     """For example `9.0`; bf16 is fast from 8.0 on."""
     driver: str
+    uuid: str = ""
+    """`GPU-…`; empty where the driver does not tell."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Hardware:
 def hardware(project: Path) -> Hardware:
     """Looks at the machine; takes milliseconds, and at most 5 s where a driver does not answer."""
     total, free = _memory()
-    gpus, notes = _gpus()
+    found, notes = gpus()
     return Hardware(
         cpu_cores=_cores(),
         memory_total=total,
         memory_free=free,
-        gpus=gpus,
+        gpus=found,
         mps=sys.platform == "darwin" and os.uname().machine == "arm64",
         disk_free=_disk_free(project),
         notes=notes,
@@ -140,7 +142,8 @@ def _cgroup_folders(controller: str) -> list[Path]:
     return []
 
 
-def _gpus() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+def gpus() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
+    """The NVIDIA GPUs, and what is to be said about them; at most 5 s."""
     program = shutil.which("nvidia-smi") or next((path for path in _SMI if os.access(path, os.X_OK)), None)
     if program is None:
         return (), ()
@@ -153,18 +156,19 @@ def _gpus() -> tuple[tuple[Gpu, ...], tuple[str, ...]]:
         return (), ("nvidia-smi did not answer within 5 s; GPUs were not looked at.",)
     if ended.code != 0:
         return (), ("nvidia-smi is installed but reports no usable GPU.",)
-    gpus = parse_gpus(ended.output)
+    found = parse_gpus(ended.output)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return gpus, () if visible is None else (f"CUDA_VISIBLE_DEVICES is {visible!r}: a run sees only those GPUs.",)
+    return found, () if visible is None else (f"CUDA_VISIBLE_DEVICES is {visible!r}: a run sees only those GPUs.",)
 
 
 def parse_gpus(text: str) -> tuple[Gpu, ...]:
-    """GPUs from nvidia-smi's CSV of name, total and free memory in MiB, compute capability and driver version."""
+    """GPUs from nvidia-smi's CSV of name, total and free memory in MiB, compute capability, driver version and
+    UUID."""
     gpus: list[Gpu] = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 5:
-            gpus.append(Gpu(len(gpus), cells[0], _mebibytes(cells[1]), _mebibytes(cells[2]), cells[3], cells[4]))
+        if len(cells) in (5, 6):
+            gpus.append(Gpu(len(gpus), cells[0], _mebibytes(cells[1]), _mebibytes(cells[2]), *cells[3:]))
     return tuple(gpus)
 
 

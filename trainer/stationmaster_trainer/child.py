@@ -17,7 +17,8 @@ from .ladder import Ladder
 class Child:
     """A started worker. Raises OSError when it cannot be started."""
 
-    def __init__(self, launch: Launch, log: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, launch: Launch, log: Path, say: Callable[[str], None], keep: tuple[int, ...] = ()) -> None:
+        """`keep`: descriptors that it inherits, so that the device stays claimed when the supervisor dies."""
         token = secrets.token_hex(16)
         named = {name: os.environ[name] for name in launch.env_names if name in os.environ}
         with log.open("ab") as output:
@@ -30,6 +31,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                pass_fds=keep,
             )
         self.pid = self._popen.pid
         self.identity = process.identify(self.pid, token)

@@ -41,8 +41,8 @@ class TrainingConfig:
     gradient_accumulation: int
     """Micro-batches per optimizer step; effective batch = batch_size × gradient_accumulation."""
     # Optimizer
-    optimizer: Literal["AdamW", "SGD"]
-    """The optimizer by its usual name."""
+    optimizer: Literal["AdamW", "SGD", "script"]
+    """The optimizer by its usual name; `script`, as zeros elsewhere: what a script that runs as it is decides."""
     learning_rate: float
     """Peak learning rate, reached at the end of the warm-up."""
     weight_decay: float
@@ -52,7 +52,7 @@ class TrainingConfig:
     # Schedule
     warmup_steps: int
     """Optimizer steps of linear warm-up from zero to `learning_rate`."""
-    lr_schedule: Literal["cosine", "linear", "constant"]
+    lr_schedule: Literal["cosine", "linear", "constant", "script"]
     """Shape after the warm-up, down to `min_lr_ratio` × learning_rate at `total_steps`."""
     total_steps: int
     """Optimizer steps of the whole run = epochs × steps per epoch."""
@@ -150,6 +150,8 @@ class DataFacts:
     """SHA-256 over the content of every data file."""
     entry_sha256: str = ""
     """SHA-256 over the entry file and its local imports."""
+    device: str = ""
+    """Device that the model was measured on, which is the one that trains; empty in runs made before it was kept."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,11 @@ class Launch:
     """The same for a phase that has not ended once yet: import, first data, compilation, the first step."""
     rollbacks: tuple[Action, ...] = ()
     """Every rollback of the run so far, oldest first: data left out and learning rate follow from them."""
+    lease: str = ""
+    """Device that the run claims while it lives: `cpu`, `mps`, or a GPU's UUID; empty: none."""
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Limits that were changed at a resume, by key (`max_hours`, `max_disk_gb`, `when_busy`); they replace the
+    configuration's."""
     format: int = FORMAT
     """Version of the file."""
 
@@ -428,7 +435,7 @@ class Finished:
     elapsed: float
     step: int
     reason: str
-    """`completed`, `early_stopping`, `user`, `supervisor_gone`, `rule`, `rollback`."""
+    """`completed`, `early_stopping`, `user`, `budget`, `supervisor_gone`, `rule`, `rollback`."""
     train_seconds: float
     """Seconds of training in this attempt, validation and saving included."""
     samples: int
@@ -526,6 +533,20 @@ class LoggerState:
 
 
 @dataclass(frozen=True)
+class Cleared:
+    """What was found to be gone after the worker had ended."""
+
+    seconds: float
+    """From the request to stop (without one: from the worker's end) until this was known."""
+    forced: int = 0
+    """Processes of the worker that were still there and had to be ended."""
+    left: tuple[int, ...] = ()
+    """Process ids that could not be ended; empty: the whole tree is gone."""
+    gpu: str = ""
+    """`free` when no process of the run holds memory of its GPU any more, `held` when one does; empty: not known."""
+
+
+@dataclass(frozen=True)
 class Status:
     """`status.json`: the newest state, small and constant in size, replaced atomically by the supervisor."""
 
@@ -585,10 +606,10 @@ class Status:
     """At most 64 points (step, validation loss)."""
     loggers: tuple[LoggerState, ...] = ()
     device: str = ""
-    worker: Identity | None = None
-    supervisor: Identity | None = None
-    format: int = FORMAT
     sight: str = ""
     """Of a script that runs as it is: what is seen of it, and what that means."""
     cleared: Cleared | None = None
     """Once the attempt is over: that nothing of it is left."""
+    worker: Identity | None = None
+    supervisor: Identity | None = None
+    format: int = FORMAT

@@ -1,4 +1,4 @@
-"""The process that supervises a run: takes its lock, then one attempt after another, as rollbacks begin them."""
+"""The process that supervises a run: its lock, its device, then one attempt after another, as rollbacks begin them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .contract import Spec
 from .logfile import say
 from .rundir import AttemptDir, RunDir
 from .supervisor import Supervisor
+from .turn import Turn
 
 
 def main(attempt_path: str) -> int:
@@ -18,16 +19,18 @@ def main(attempt_path: str) -> int:
     home = given.path.parent.parent
     os.chdir(home)
     run = RunDir(Path("."))
-    attempt: AttemptDir | None = run.attempt(given.number)
     lock = process.take_lock(run.lock, wait_seconds=2.0)
     if lock is None:
         say("another supervisor holds this run")
         return 3
-    if run.attempt(given.number).worker_log.exists() or run.attempts()[-1].number != given.number:
+    if orders.taken(run.attempt(given.number)) or run.attempts()[-1].number != given.number:
         say("this attempt was begun before")
         return 4
     process.become_subreaper()
     spec = codec.loads(Spec, rundir.read(run.spec), "spec.json")
-    while attempt is not None:
-        attempt = Supervisor(home, run, attempt, spec, orders.read(attempt)).run()
+    attempt: AttemptDir | None = run.attempt(given.number)
+    turn = Turn(home, run, run.attempt(given.number), spec, orders.read(run.attempt(given.number)))
+    seat = turn.come()
+    while attempt is not None and not turn.over:
+        attempt = Supervisor(home, run, attempt, spec, orders.read(attempt), seat).run()
     return 0

@@ -66,7 +66,7 @@ def clear_tree(keep: set[int], say: Callable[[str], None], polite_seconds: float
     (PR_SET_CHILD_SUBREAPER). Blocks a few seconds at most, and no time at all when nothing is left. The recorder's own
     helpers (RECORDER_MARK) are left alone.
     """
-    left = _left(keep)
+    left = remaining(keep)
     if not left:
         return []
     say(f"{len(left)} processes of the worker are still there: SIGTERM")
@@ -80,7 +80,7 @@ def clear_tree(keep: set[int], say: Callable[[str], None], polite_seconds: float
             _kill(pid, number)
         reap(keep)
         time.sleep(0.02)
-        left = _left(keep)
+        left = remaining(keep)
     say("all of them are gone" if not left else f"processes {left} cannot be ended")
     return left
 
@@ -95,7 +95,8 @@ def reap(keep: set[int]) -> None:
                 pass
 
 
-def _left(keep: set[int]) -> list[int]:
+def remaining(keep: set[int]) -> list[int]:
+    """Living descendants of this process, without `keep` and the recorder's helpers."""
     return [
         pid
         for pid in process.descendants(os.getpid())

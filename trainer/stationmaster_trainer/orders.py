@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from typing import Any
 
 from . import codec, rundir
 from .contract import Launch
-from .rundir import AttemptDir
+from .errors import FormatError
+from .rundir import AttemptDir, RunDir
 
 
 def read(attempt: AttemptDir) -> Launch:
@@ -19,6 +21,20 @@ def read(attempt: AttemptDir) -> Launch:
 def begun(attempt: AttemptDir) -> bool:
     """Whether a supervisor has started this attempt's worker, or was about to."""
     return attempt.worker_log.exists()
+
+
+def taken(attempt: AttemptDir) -> bool:
+    """Whether nobody may start this attempt any more: it has begun, or has ended while it waited."""
+    return begun(attempt) or attempt.final.exists()
+
+
+def changes(run: RunDir) -> dict[str, Any]:
+    """Limits that the newest attempt's order changed; nothing when it cannot be read."""
+    attempts = run.attempts()
+    try:
+        return dict(read(attempts[-1]).changes) if attempts else {}
+    except (OSError, FormatError):
+        return {}
 
 
 def make(attempt: AttemptDir, launch: Launch) -> None:
@@ -35,5 +51,9 @@ def make(attempt: AttemptDir, launch: Launch) -> None:
         shutil.rmtree(draft.path, ignore_errors=True)
         if not attempt.path.is_dir():
             raise
-        if not begun(attempt) and read(attempt).resume_from != launch.resume_from:  # the newer order counts
+        if not begun(attempt) and _differs(read(attempt), launch):  # the newer order counts
             rundir.replace(attempt.launch, codec.dumps(launch, indent=1).encode())
+
+
+def _differs(one: Launch, other: Launch) -> bool:
+    return (one.resume_from, one.changes, one.lease) != (other.resume_from, other.changes, other.lease)

@@ -25,9 +25,10 @@ PATIENCE_SECONDS = 20.0
 """How long rows may fail to be written before training stops: without its log it must not go on."""
 
 _DURABLE = (Action, Checkpoint, Failure, Finished)
-StopReason = Literal["user", "rule", "rollback", "supervisor_gone", "run_folder_gone"]
+StopReason = Literal["user", "budget", "rule", "rollback", "supervisor_gone", "run_folder_gone"]
 _REASONS: dict[str, StopReason] = {
     "stop.json": "user",
+    "budget_stop.json": "budget",
     f"{actions.STOP}.json": "rule",
     f"{actions.ROLLBACK}.json": "rollback",
 }

@@ -29,6 +29,8 @@ CAUSES: dict[str, str] = {
     "oom": "the host or the device ran out of memory",
     "hang": "no sign of life for longer than the learned time-out",
     "disk_full": "no space left on the device",
+    "budget": "a limit of the confirmed plan was reached",
+    "busy": "another run uses the device, and the plan refuses to share it",
     "rule": "a warning rule that the plan allows to act stopped the run",
     "rollback": "a warning rule that the plan allows to act took the run back to an earlier checkpoint",
     "exited_early": "the worker exited without finishing",

@@ -14,18 +14,21 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import ladder, logfile, oom, process, rundir, signals
+from . import clearing, ladder, logfile, oom, process, rundir, signals
 from .alertbook import AlertBook, earlier_episodes
+from .budget import Budget
 from .bulletin import Bulletin
 from .child import Child
-from .contract import Action, Checkpoint, Eval, Finished, Launch, Record, Spec, Started, Status, Train
+from .contract import Action, Checkpoint, Cleared, Eval, Finished, Launch, Record, Spec, Started, Status, Train
 from .control import requests
 from .ending import Ending, decide
 from .keeper import Keeper
+from .lease import Seat
 from .logfile import say
 from .progress import Progress
 from .rundir import AttemptDir, RunDir
 from .signals import Signals
+from .states import FINAL
 from .stream import Follower
 from .watchdog import Watchdog
 
@@ -47,11 +50,16 @@ DISK_FULL_SECONDS = 600.0
 class Supervisor:
     """One attempt of one run; the caller holds the lock and has made the run folder the working folder."""
 
-    def __init__(self, home: Path, run: RunDir, attempt: AttemptDir, spec: Spec, launch: Launch) -> None:
+    def __init__(
+        self, home: Path, run: RunDir, attempt: AttemptDir, spec: Spec, launch: Launch, seat: Seat | None = None
+    ) -> None:
         self._home, self._folder = home, rundir.identity(Path("."))
         self._attempt, self._spec, self._launch = attempt, spec, launch
         self._bulletin = Bulletin(run, spec, launch, say)
         self._signals = Signals(attempt, spec, launch, say)
+        self._budget = Budget(attempt, spec, launch, say)
+        self._seat, self._cleared = seat, Cleared(0.0)
+        self._gpu, self._begun_at = clearing.GpuWatch(launch.lease), time.monotonic()
         self._progress = Progress(spec)
         self._follower = Follower(run, launch.attempt)
         self._alerts = AlertBook(attempt.alerts, spec, say, earlier_episodes(run, launch.attempt))
@@ -78,7 +86,8 @@ class Supervisor:
         self._bulletin.move("starting")
         self._write_status()
         try:
-            child = self._child = Child(self._launch, self._attempt.worker_log, self._rung)
+            keep = (self._seat.descriptor,) if self._seat is not None else ()
+            child = self._child = Child(self._launch, self._attempt.worker_log, self._rung, keep)
         except OSError as error:
             way_out = "Check the path of the Python that trains, and the project folder."
             self._end(Ending("failed", "exception", f"the worker cannot be started: {error}", way_out))
@@ -151,6 +160,8 @@ class Supervisor:
             elif self._signals.asked is not None:
                 self._signals.place()
                 self._stop(child, self._signals.cause, now, self._signals.words())
+            elif self._budget.look(sum(self._earlier.values()) + now - self._begun_at):
+                self._stop(child, "budget", now, f"Stopping: {self._budget.reached}.")
             elif self._terminated:
                 say("this supervisor got SIGTERM and passes it on")
                 child.ask()
@@ -218,7 +229,8 @@ class Supervisor:
             peak_bytes=oom.peak_memory_bytes(),
             last_words=logfile.last_line(self._attempt.worker_log),
         )
-        left = ladder.clear_tree({self._keeper.pid}, say)
+        self._cleared = clearing.clear({self._keeper.pid}, child, self._gpu, say)
+        left = self._cleared.left
         failure, asked = self._progress.failure, child.ladder.asked_at is not None
         if not left and self._signals.goes_back(self._progress.finished, failure, asked) and not self._folder_lost():
             following = self._go_back()
@@ -227,6 +239,7 @@ class Supervisor:
         ending = self._signals.ending(ending, self._progress.step)
         if left:
             ending = dataclasses.replace(ending, message=f"{ending.message} Processes {left} could not be ended.")
+        ending = self._budget.ending(ending)
         self._end(ending)
         return None
 
@@ -254,6 +267,8 @@ class Supervisor:
         """Writes the truth: final.json first, which tells the recorder to finish, then the status."""
         self._alerts.clear("stall", self._progress.step)
         self._bulletin.end(ending)
+        if self._seat is not None:
+            self._seat.release(all_gone=not self._cleared.left)
         if self._gone or self._folder_lost():
             return
         ended = time.time()
@@ -289,6 +304,7 @@ class Supervisor:
             not_checked=self._alerts.not_checked,
             actions=self._signals.told(),
             loggers=self._keeper.loggers(),
+            cleared=self._cleared if self._bulletin.state in FINAL else None,
             worker=self._child.identity if self._child is not None else None,
             supervisor=self._me,
             **self._progress.fields(),
