@@ -34,7 +34,7 @@ def render(config: TrainingConfig, comments: Mapping[str, str], run_keys: Iterab
     lines = []
     for heading, keys in {**HEADINGS, "Run": tuple(run_keys)}.items():
         lines.append(f"# {heading}")
-        lines += [_line(key, getattr(config, key), comments.get(key, "")) for key in keys]
+        lines += [line(key, getattr(config, key), comments.get(key, "")) for key in keys]
     return "\n".join(lines) + "\n"
 
 
@@ -62,7 +62,8 @@ def _quoted(text: str) -> str:
     return f'"{"".join(escaped)}"'
 
 
-def _line(key: str, value: Any, comment: str) -> str:
+def line(key: str, value: Any, comment: str) -> str:
+    """One key with its value and the comment behind it."""
     if key == "epochs" and float(value).is_integer():
         value = int(value)
     text = f"{key}: {scalar(key, value)}"

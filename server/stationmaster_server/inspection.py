@@ -7,6 +7,7 @@ from typing import Any
 from stationmaster_trainer.codec import to_plain
 from stationmaster_trainer.facts import ColumnFacts, FileFacts, Finding
 
+from .adopt import offer
 from .answer import clean
 from .devices import Hardware
 from .project import DataCandidate, ProjectFacts, default_data, default_entry
@@ -49,6 +50,7 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
         "findings": facts.findings[:_LISTED],
         "left_out": {name: len(items) - _LISTED for name, items in lists.items() if len(items) > _LISTED},
         "default": {"entry": default_entry(facts)._asdict(), "data": default_data(facts)._asdict()},
+        "script": offer(facts),
         "next": next_step(facts),
     }
     harmless: dict[str, Any] = _harmless(to_plain(found))
@@ -131,6 +133,8 @@ def text(facts: ProjectFacts) -> str:
     ]
     if facts.notebooks:
         lines.append(f"Notebooks (not trained from): {_listed(list(facts.notebooks))}")
+    if default_entry(facts).path and (offered := offer(facts)):
+        lines.append(f"Script: {_name(offered, 300)}")
     lines += _findings(facts)
     return "\n".join([*lines, f"Next: {next_step(facts)}"])
 
@@ -141,6 +145,8 @@ def next_step(facts: ProjectFacts) -> str:
     if errors:
         return "correct the errors above, then inspect_project again; choose_logging can be asked meanwhile."
     if not default_entry(facts).path:
+        if offered := offer(facts):
+            return f"{offered} Or write the model in a Python file; then inspect_project again."
         return "a Python file with the model (an nn.Module class or build_model()), then inspect_project again."
     if not default_data(facts).train:
         return "ask where the training data are; then ask for the logging backend and call choose_logging."

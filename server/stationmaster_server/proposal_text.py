@@ -12,7 +12,7 @@ from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 from . import configfile, validate
 from .answer import clean
 from .checklist import QUESTION
-from .digest import TRANSFORMERS
+from .digest import SCRIPT, TRANSFORMERS
 from .policy.choice import Choice
 from .words import count, duration, many, short
 
@@ -70,6 +70,7 @@ def run_keys(shown: Shown) -> tuple[str, ...]:
     also |= {"min_lr_ratio"} if config.min_lr_ratio else set()
     also |= {"sequence_length"} if config.task == "language_modeling" or _reads_text(shown) else set()
     also |= {"extra"} if config.extra else set()
+    also |= {"when_busy"} if config.when_busy != "share" else set()
     also |= {"rollback_rate_factor"} if "rollback" in config.actions.values() else set()
     return tuple(key for key in configfile.RUN if key in SHOWN or key in also)
 
@@ -83,6 +84,10 @@ def text(shown: Shown, digest: str | None, gates: str, before: str | None = None
 
     before: the YAML that the same client has been shown, of which only the lines that differ are told again.
     """
+    if shown.config.framework == SCRIPT:
+        from . import adopt_text
+
+        return adopt_text.text(shown, digest, gates)
     now = yaml(shown)
     lines = [heading(shown), "```yaml", *(_again(now, before) if before else [now.rstrip()]), "```"]
     held = "Validation" if shown.decided else "Validation (not decided, shown as an 80/20 split)"

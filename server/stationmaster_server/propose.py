@@ -16,9 +16,9 @@ from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding
 from stationmaster_trainer.rundir import RUNS
 
-from . import backends, checks, configfile, digest, proposal_text, trust
+from . import adopt, backends, checks, configfile, digest, leases, proposal_text, trust
 from .checks import Known as Checked
-from .config import consistent, parse, refuse, refused
+from .config import consistent, refuse, refused
 from .devices import hardware
 from .ground import Ground, grounded
 from .plan import ASSISTANT, Plan, Proposal, with_proposal
@@ -40,17 +40,28 @@ def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASS
     impossible value, and what measuring raises; the plan is left as it was then.
     """
     started = time.monotonic()
-    typed = parse(dict(changes))
-    given = accumulated(plan.changes, typed)
+    typed = adopt.parse(project, changes)
+    given = accumulated(adopt.kept(plan.changes, typed), typed)
+    plan = adopt.settled(plan, given)
     _check_paths(project, given)
     if "logging" in typed:
         plan = backends.choose(plan, typed["logging"] or ("file",), by)
+    if adopt.is_script(given):
+        return _propose_script(project, plan, given, by)
     plan, found = grounded(project, plan, given, typed, started)
-    plan = replace(plan, run_name=str(found.given.get("run_name") or _run_name(project, plan, found)))
+    plan = replace(plan, run_name=str(found.given.get("run_name") or _run_name(project, plan, found.model.model_name)))
     shown = _shown(project, plan, found)
     if plan.logging is None or plan.validation is None:
         return replace(plan, changes=found.given, proposal=None), shown
     return with_proposal(replace(plan, changes=found.given), _proposal(project, found, shown, by)), shown
+
+
+def _propose_script(project: Path, plan: Plan, given: dict[str, Any], by: str) -> tuple[Plan, Shown]:
+    """The same for a script that runs as it is."""
+    stem = Path(str(given["model_path"])).stem
+    plan = replace(plan, changes=given, run_name=str(given.get("run_name") or _run_name(project, plan, stem)))
+    plan, shown, proposal = adopt.propose(project, plan, given, plan.run_name, by)
+    return (with_proposal(plan, proposal) if proposal else replace(plan, proposal=None)), shown
 
 
 def accumulated(before: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,11 +95,11 @@ def _free(project: Path, path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-def _run_name(project: Path, plan: Plan, found: Ground) -> str:
+def _run_name(project: Path, plan: Plan, name: str) -> str:
     """`<model>-<date>-<nnn>`, kept while it is free: showing the configuration again does not rename the run."""
     if plan.run_name and plan.proposal is not None and _unused(project, plan.run_name):
         return plan.run_name
-    slug = re.sub(r"[^a-z0-9]+", "-", found.model.model_name.lower()).strip("-")[:32] or "model"
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "model"
     stem = f"{slug}-{time.strftime('%Y%m%d')}"
     return next(name for n in range(1, 100_000) if _unused(project, name := f"{stem}-{n:03d}"))
 
@@ -108,7 +119,8 @@ def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
         raise ConfigError(refused("dropout", config.dropout, "'keep model default': the model has no dropout layer"))
     seconds = _seconds(found, config)
     disk = hardware(project).disk_free
-    seen = checks.run(Checked(config, found.split, found.model, steps, disk, seconds))
+    holder = leases.busy(leases.named(config.device, found.model.device))
+    seen = checks.run(Checked(config, found.split, found.model, steps, disk, seconds, holder))
     return Shown(
         config=config,
         choices=computed,
@@ -135,6 +147,7 @@ def _config(plan: Plan, found: Ground, computed: Mapping[str, Choice]) -> Traini
         "task": split.task,
         "model_name": found.subject.model_name,
         "target": split.target,
+        "when_busy": leases.usual(str(found.given.get("device") or "auto"), found.model.device),
         **{key: choice.value for key, choice in computed.items()},
     }
     if validation and "val_fraction" in validation.config:
@@ -157,6 +170,9 @@ def _why(found: Ground, config: TrainingConfig) -> dict[str, str]:
         "seed": "initialisation, order and split",
         "device": f"{found.model.device} here",
         "actions": "every rule warns and stops nothing; stop, rollback when set [checklist]",
+        "max_hours": "of training, all attempts together; then it saves and stops",
+        "max_disk_gb": "run folder and checkpoints; then it saves and stops",
+        "when_busy": leases.WHY[config.when_busy],
         "rollback_rate_factor": "halves the rate at each rollback [choice]",
         **({"extra": "what was measured asks for it, see the findings"} if found.model.decided else {}),
     }
@@ -219,6 +235,7 @@ def _data_facts(project: Path, found: Ground, config: TrainingConfig, parts: Map
         sample_unit="sequences" if config.task == "language_modeling" else "samples",
         fingerprint=split.fingerprint,
         entry_sha256=parts["model file"],
+        device=model.device,
     )
 
 

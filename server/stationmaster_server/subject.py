@@ -47,9 +47,10 @@ def subject(project: Path, given: Mapping[str, Any]) -> Subject:
     _known_framework(framework, why_framework)
     if not model_path:
         unread = "".join(f"; {finding.message}" for finding in facts.findings if finding.check == "source")
-        raise ModelError(
-            f"{found.why}{unread[:600]}.", "Write the model in a Python file of the project, or set model_path."
-        )
+        from .adopt import offer
+
+        way_out = "Write the model in a Python file of the project, or set model_path."
+        raise ModelError(f"{found.why}{unread[:600]}.", f"{way_out} {offer(facts)}".rstrip())
     if not train_data:
         raise DataError(f"{data.why}.", "Name the training data: train_data.")
     model_path = checked_model(project, model_path, framework)

@@ -13,6 +13,7 @@ from stationmaster_trainer.facts import Finding, SplitFacts
 
 from . import config, measured
 from .answer import clean
+from .digest import SCRIPT
 from .plan import ASSISTANT, Plan, Validation
 from .subject import Subject, checked_data, subject
 from .words import short
@@ -56,6 +57,10 @@ def decide(
 
     Raises DataError for data that cannot be used, GateError for a finding that forbids the start; the plan stays then.
     """
+    if changes.get("framework") == SCRIPT:
+        from . import adopt
+
+        return adopt.decide(project, plan, decision, changes, by), adopt.subject(project, changes)
     found = subject(project, changes)
     val_data = str(decision["val_data"])
     if val_data not in ("split", "none"):
@@ -122,6 +127,8 @@ def report(validation: Validation) -> str:
 
 def counts(facts: SplitFacts) -> str:
     """`1,437 train, 360 validation samples; 10 classes, all in both; overlap 0.`"""
+    if not facts.train_samples and not facts.val_samples:
+        return "Samples are not counted."
     text = f"{facts.train_samples:,} train, {facts.val_samples:,} validation samples"
     if facts.dropped:
         text += f", {facts.dropped:,} rows dropped"

@@ -67,7 +67,7 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
         with plan.locked(project):
             now = plan.load(project)
             if decision is None:
-                return _undecided(now)
+                return _undecided(project, now)
             now, _ = validate.decide(project, now, decision, {**now.changes, **given})
             now = plan.save(project, now)
         assert now.validation is not None  # decided above
@@ -90,16 +90,17 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
         )
 
 
-def _undecided(now: Any) -> CallToolResult:
+def _undecided(project: Path, now: Any) -> CallToolResult:
     """The checklist's warning; a decision that stands is told instead."""
-    from .. import checklist, validate
+    from .. import adopt, checklist, validate
 
     if now.validation is not None:
         text = (
             f"{validate.report(now.validation)}\nDecided by the {now.validation.by}; give another choice to change it."
         )
         return answer(text, plan=checklist.overview(now), validation=_word(now))
-    return answer(checklist.VALIDATION_WARNING, plan=checklist.overview(now), validation="undecided")
+    warning = adopt.options(project, now.changes) if adopt.is_script(now.changes) else checklist.VALIDATION_WARNING
+    return answer(warning, plan=checklist.overview(now), validation="undecided")
 
 
 def _word(now: Any) -> str:

@@ -7,6 +7,7 @@ bit for bit what it computes alone. Not covered: `torch.autograd.grad`, and opti
 from __future__ import annotations
 
 import functools
+import importlib
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ def install(torch: Any, probe: Probe) -> None:
     """Puts the hooks into the library, once, for all models and optimizers of the script."""
     look = _Look(torch, probe)
     probe.read = look.read
-    optimizer, utils = torch.optim.optimizer, torch.nn.utils
+    optimizer, utils = importlib.import_module("torch.optim.optimizer"), torch.nn.utils
     optimizer.register_optimizer_step_pre_hook(look.before_step)
     optimizer.register_optimizer_step_post_hook(look.after_step)
     torch.Tensor.backward = look.backward(torch.Tensor.backward)

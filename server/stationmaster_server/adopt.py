@@ -1,0 +1,216 @@
+"""A script that trains, run as it is: its gates. What stationmaster cannot set, because the script does, is not asked.
+
+The yes is bound to the script with its local imports, its arguments, the Python and the command. Not covered: the data,
+which only the script knows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stationmaster_trainer import entry
+from stationmaster_trainer.contract import DataFacts, TrainingConfig
+from stationmaster_trainer.errors import ConfigError, GateError
+from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
+
+from . import adopt_text, checklist, config, digest, scriptfacts
+from .digest import BUILD_DATA, SCRIPT
+from .interpreter import find_python
+from .plan import Plan, Proposal, Validation
+from .project import ProjectFacts
+from .proposal_text import Shown
+from .scriptfacts import ScriptFacts
+from .subject import Subject
+
+KEYS = (
+    "framework", "model_path", "script_args", "log_every", "run_name", "actions", "extra", "max_hours", "max_disk_gb",
+    "when_busy",
+)  # fmt: skip
+"""Keys that apply to a script; the others are its own decisions."""
+LOG_EVERY = 10
+OWN = "script"
+"""As `val_data`: the script validates by itself."""
+
+
+def offer(facts: ProjectFacts) -> str:
+    """The sentence that offers to run the project's own script; empty when none trains by itself."""
+    found = scriptfacts.candidates(facts)[:1]
+    return "".join(
+        f"{one.path} trains by itself ({one.evidence}); to run it unchanged: propose_config changes "
+        f'{{"script": "{one.path}"}}.'
+        for one in found
+    )
+
+
+def is_script(given: Mapping[str, Any]) -> bool:
+    """Whether the person chose to run a script as it is."""
+    return given.get("framework") == SCRIPT
+
+
+def parse(project: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with their types; `script` names the script to run as it is, null goes back to a model."""
+    typed = config.parse({key: value for key, value in changes.items() if key != "script"})
+    if "script" not in changes:
+        return typed
+    script = changes["script"]
+    if script is None:
+        return {"script_args": None, **typed, "framework": None, "model_path": None}
+    if not isinstance(script, str):
+        raise ConfigError(config.refused("script", script, "a Python file inside the project"))
+    path = entry.resolve(script, project).relative_to(project.resolve()).as_posix()
+    return {**typed, "framework": SCRIPT, "model_path": path}
+
+
+def kept(before: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    """Earlier changes that still apply when this call chooses a script; all of them otherwise."""
+    chosen = is_script(typed) and not is_script(before)
+    return {key: value for key, value in before.items() if not chosen or key in ("run_name", "actions", *KEYS[7:])}
+
+
+def settled(plan: Plan, given: Mapping[str, Any]) -> Plan:
+    """The plan without a validation decision that was made for something else."""
+    found = plan.validation
+    was, now = (one.get("model_path") if is_script(one) else None for one in (found.config if found else {}, given))
+    if found is None or was == now:
+        return plan
+    return replace(plan, validation=None, proposal=None)
+
+
+def decide(project: Path, plan: Plan, decision: Mapping[str, Any], changes: Mapping[str, Any], by: str) -> Plan:
+    """Records how the script validates: by itself, as its source shows, or not at all, for a reason.
+
+    Raises GateError in the checklist's words when no validation is found and none was waived.
+    """
+    script, val_data = str(changes["model_path"]), str(decision["val_data"])
+    if val_data not in (OWN, BUILD_DATA, "none"):
+        way_out = f'val_data "{OWN}" when it validates by itself; else add it there, or give waive_reason.'
+        raise GateError(f"{script} runs as it is and chooses its own data: {val_data!r} cannot be set.", way_out)
+    waived = val_data == "none"
+    validation = _validation(
+        project, script, "none" if waived else BUILD_DATA, by, str(decision.get("waive_reason", ""))
+    )
+    if not waived and not validation.facts.method:
+        raise GateError(
+            f"In {script} no validation was found. {checklist.VALIDATION_WARNING}",
+            "Option 1 and 2 are to be written into the script; to go on without: waive_reason.",
+        )
+    stale = "the validation decision changed" if plan.proposal is not None else ""
+    same = plan.validation is not None and plan.validation.key == validation.key
+    return replace(plan, validation=validation, changes=dict(changes), stale=plan.stale if same else stale)
+
+
+def options(project: Path, changes: Mapping[str, Any]) -> str:
+    """What can be decided about the validation of the script, with what was found in it."""
+    script = str(changes["model_path"])
+    found = scriptfacts.look(project, script).validation
+    if not found:
+        return f"In {script} no validation was found.\n{checklist.VALIDATION_WARNING}"
+    return f'{script} seems to validate by itself: {", ".join(found)}. To record that: val_data "{OWN}".'
+
+
+def _validation(project: Path, script: str, val_data: str, by: str, reason: str) -> Validation:
+    found = scriptfacts.look(project, script).validation
+    method = f"by the script itself: {', '.join(found)}" if found else ""
+    wanted = {"framework": SCRIPT, "model_path": script, "train_data": BUILD_DATA, "val_data": val_data}
+    sha = digest.model_sha256(project, SCRIPT, script)
+    facts = SplitFacts("none (waived)" if val_data == "none" else method, "custom", "the script's own", None, 0, 0)
+    notes = ("Data: the script's own, not looked at.",)
+    return Validation(val_data, wanted, facts, by, time.time(), reason, notes, digest.sha256([wanted, sha]))
+
+
+def _again(project: Path, plan: Plan, script: str) -> Plan:
+    """The decision looked at anew when the script changed; it is open again when its validation is gone."""
+    before = plan.validation
+    if before is None:
+        return plan
+    now = _validation(project, script, before.val_data, before.by, before.waive_reason)
+    if now.key == before.key:
+        return plan
+    return replace(plan, validation=replace(now, time=before.time) if now.facts.method else None)
+
+
+def propose(
+    project: Path, plan: Plan, given: dict[str, Any], name: str, by: str
+) -> tuple[Plan, Shown, Proposal | None]:
+    """The plan, what is shown, and the proposal once logging and validation are decided.
+
+    Raises ConfigError for a key that the script decides, ModelError when the script cannot be read.
+    """
+    _refuse_others(given)
+    script = str(given["model_path"])
+    plan = _again(project, plan, script)
+    python = find_python(project)
+    seen = scriptfacts.look(project, script)
+    resolved = _config(plan, given, name)
+    findings = tuple(_findings(script, seen, plan.validation))
+    facts = ModelFacts(script, {}, 0, 0, "unknown", ())
+    split = plan.validation.facts if plan.validation else SplitFacts("", "custom", "the script's own", None, 0, 0)
+    defaults = {"log_every": LOG_EVERY, "script_args": (), "actions": {}}
+    changed = {key: (given[key], defaults[key]) for key in defaults if given.get(key, defaults[key]) != defaults[key]}
+    why = adopt_text.why(resolved, python, seen)
+    shown = Shown(resolved, {}, why, split, facts, findings, changed, plan.validation is not None, None)
+    if plan.logging is None or plan.validation is None:
+        return plan, shown, None
+    parts = digest.parts(project, resolved, python.path)
+    proposal = Proposal(
+        config=resolved,
+        facts=DataFacts(0, 0, 0, 0, 0, entry_sha256=parts["model file"]),
+        digest=digest.digest(parts),
+        parts=parts,
+        python=python.path,
+        yaml=adopt_text.yaml(shown),
+        findings=findings,
+        summary=adopt_text.summary(shown),
+        by=by,
+        time=time.time(),
+        signature=digest.signature(project, resolved),
+    )
+    return plan, shown, proposal
+
+
+def _refuse_others(given: Mapping[str, Any]) -> None:
+    others = [key for key in given if key not in KEYS]
+    if others:
+        raise ConfigError(
+            f"{', '.join(others)}: decided by the script, which runs as it is.",
+            "Pass it in script_args when the script takes it; null takes the change back.",
+        )
+    rolled = [rule for rule, action in (given.get("actions") or {}).items() if action == "rollback"]
+    if rolled:
+        raise ConfigError(f"actions.{rolled[0]} is 'rollback', allowed for a script: alert, stop.")
+
+
+def _config(plan: Plan, given: Mapping[str, Any], name: str) -> TrainingConfig:
+    """Zeros and `script` stand for what the script decides; they are neither shown nor used."""
+    val_data = plan.validation.val_data if plan.validation else "undecided"
+    own: dict[str, Any] = {
+        "framework": SCRIPT, "train_data": BUILD_DATA, "val_data": val_data,
+        "batch_size": 0, "gradient_accumulation": 0, "optimizer": "script", "learning_rate": 0.0, "weight_decay": 0.0,
+        "betas": (0.0, 0.0), "warmup_steps": 0, "lr_schedule": "script", "total_steps": 0, "gradient_clip": 0.0,
+        "dropout": None, "checkpoint_every": 0, "checkpoint_dir": f"./checkpoints/{name}", "log_every": LOG_EVERY,
+        "validate_every": 0, "logging": plan.logging.backends if plan.logging else ("file",), "run_name": name,
+        "task": "custom", "epochs": 0.0,
+    }  # fmt: skip
+    return TrainingConfig(**{**own, **given})
+
+
+def _findings(script: str, seen: ScriptFacts, validation: Validation | None) -> list[Finding]:
+    found = []
+    if not seen.validation:
+        found.append(Finding("validation", "warning", f"in {script} no validation was found; overfitting stays unseen"))
+    if not seen.saving:
+        message = f"{script} saves no checkpoint that can be seen: when it ends early, all is lost"
+        found.append(Finding("checkpoints", "warning", message, "Let it call torch.save now and then."))
+    elif not seen.saves_optimizer:
+        message = f"{script} saves ({seen.saving[0]}), but no optimizer state: it cannot be continued exactly"
+        found.append(Finding("checkpoints", "info", message))
+    return found
+
+
+def subject(project: Path, given: Mapping[str, Any]) -> Subject:
+    """The script in the place of a model."""
+    return Subject(project, str(given["model_path"]), SCRIPT, BUILD_DATA, find_python(project), {})

@@ -1,0 +1,77 @@
+"""The proposal of a script that runs as it is, as a person reads it: only the keys that apply, and what it decides."""
+
+from __future__ import annotations
+
+import shlex
+
+from stationmaster_trainer.contract import TrainingConfig
+
+from . import configfile, validate
+from .answer import clean
+from .checklist import QUESTION
+from .interpreter import Interpreter
+from .proposal_text import Shown, difference
+from .scriptfacts import ScriptFacts
+
+OWN = "data, batch size, optimizer, learning rate, schedule, steps, clipping, seed, device, checkpoints"
+"""What the script decides."""
+HEADINGS = {
+    "Script": ("model_path", "framework", "script_args"),
+    "Data": ("val_data",),
+    "Logging": ("log_every", "logging"),
+    "Run": ("run_name", "actions", "max_hours", "max_disk_gb", "when_busy"),
+}
+
+
+def why(config: TrainingConfig, python: Interpreter, seen: ScriptFacts) -> dict[str, str]:
+    """Key → the comment behind it."""
+    validation = ", ".join(seen.validation) or "none found in the script"
+    return {
+        "model_path": f"runs as it is, with {python.path}",
+        "script_args": "its command line",
+        "val_data": "waived" if config.val_data == "none" else f"in the script: {validation}",
+        "log_every": "optimizer steps per record; slow steps are told every 2 s",
+        "logging": "the local file log is always written, beside what the script writes",
+        "actions": "every rule warns and stops nothing; stop when set",
+    }
+
+
+def yaml(shown: Shown) -> str:
+    """The keys that apply, and below them what is not asked because the script decides it."""
+    lines = []
+    for heading, keys in HEADINGS.items():
+        known = [key for key in keys if hasattr(shown.config, key) and getattr(shown.config, key) is not None]
+        lines.append(f"# {heading}")
+        lines += [configfile.line(key, getattr(shown.config, key), clean(shown.why.get(key, ""), 200)) for key in known]
+    return "\n".join([*lines, f"# decided by the script, not by stationmaster: {OWN}"]) + "\n"
+
+
+def command(config: TrainingConfig) -> str:
+    """`python train.py --epochs 3`."""
+    return clean(shlex.join(["python", config.model_path, *config.script_args]), 300)
+
+
+def summary(shown: Shown) -> str:
+    """The essentials in one line, for the question to the person and for the run's checklist."""
+    validation = clean(shown.split.method, 200)
+    return clean(
+        f"{command(shown.config)}, unchanged; the script decides {OWN}; validation {validation}; "
+        f"logging {', '.join(shown.config.logging)}.",
+        600,
+    )
+
+
+def text(shown: Shown, digest: str | None, gates: str) -> str:
+    """The whole answer; it ends with the checklist's question."""
+    lines = [f"{command(shown.config)}: this script trains by itself and runs unchanged.", "```yaml"]
+    lines += [yaml(shown).rstrip(), "```"]
+    lines.append(f"Validation: {clean(shown.split.method, 300) or 'not decided'}.")
+    lines += [clean(validate.finding_line(finding), 500) for finding in shown.findings]
+    lines.append(
+        "stop_run sends SIGTERM: nothing is saved but what the script saves then. resume_run: not available. "
+        "Total steps are not known beforehand."
+    )
+    if shown.changes:
+        lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
+    lines += [gates, f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed."]
+    return "\n".join([*lines, QUESTION])

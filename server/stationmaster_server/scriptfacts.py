@@ -1,0 +1,144 @@
+"""What a training script's source says of its validation and its checkpoints, read from syntax trees with evidence.
+
+The script and the project's files that it imports are read, never run. Not covered: what a library does unasked.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stationmaster_trainer import entry
+
+from .framework import is_beside
+from .project import ProjectFacts
+
+_VALIDATES = re.compile(r"(do_|run_)?(valid|validate|validation|evaluate|eval|test)(_|$)")
+_HELD_OUT = re.compile(
+    r"(^|_)(val|valid|validation|eval|dev|test|holdout)_?(dl|loader|dataloader|ds|set|data|dataset)s?$"
+)
+_ARGUMENTS = ("eval_dataset", "validation_data", "validation_split", "val_dataloaders", "eval_dataloader")
+_STEPS = ("validation_step", "val_dataloader")
+_SAVES = ("torch.save", "save_pretrained", "save_checkpoint", "save_model", "save_state", "save_weights")
+MOST_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class ScriptFacts:
+    """One script with its local imports; marks are `file:line what`."""
+
+    validation: tuple[str, ...]
+    """Signs that it measures on data that it does not train on."""
+    saving: tuple[str, ...]
+    saves_optimizer: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A script of the project that trains by itself."""
+
+    path: str
+    evidence: str
+    """`file:line what` of its training loop."""
+
+
+def candidates(facts: ProjectFacts) -> list[Candidate]:
+    """Scripts that train when they are run, the likeliest first; modules that only hold a loop are none."""
+    found = [
+        Candidate(point.path, next((mark for mark in point.evidence if _is_loop(mark)), point.evidence[0]))
+        for point in facts.entry_points
+        if "training loop" in point.roles and ("main" in point.roles or point.trains_on_import)
+    ]
+    return sorted(found, key=lambda one: (is_beside(one.path), one.path.count("/"), "train" not in one.path, one.path))
+
+
+def _is_loop(mark: str) -> bool:
+    return any(sign in mark for sign in (".backward()", ".step()", ".fit()", "Trainer(", "grad", "apply_", ".update()"))
+
+
+def look(project: Path, script: str) -> ScriptFacts:
+    """Reads the script and its local imports; a file that cannot be parsed says nothing."""
+    root = project.resolve()
+    validation: list[str] = []
+    saving: list[str] = []
+    optimizer = False
+    for path, content in entry.contents(entry.resolve(script, project), project).items():
+        tree = _parse(content)
+        name = path.relative_to(root).as_posix()
+        if tree is None:
+            continue
+        validation += [f"{name}:{line} {what}" for line, what in sorted(_validation(tree))]
+        saving += [f"{name}:{line} {what}" for line, what in sorted(_saving(tree))]
+        optimizer = optimizer or any(_saves_optimizer(node) for node in ast.walk(tree))
+    return ScriptFacts(tuple(validation[:MOST_SHOWN]), tuple(saving[:MOST_SHOWN]), optimizer and bool(saving))
+
+
+def _parse(content: bytes) -> ast.Module | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(content)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def _validation(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Strong signs; a `.eval()` alone is one only beside gradients that are switched off."""
+    nodes = list(ast.walk(tree))
+    called = {_name(node.func) for node in nodes if isinstance(node, ast.Call)}
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef):
+            if node.name in _STEPS or (_VALIDATES.match(node.name) and node.name in called):
+                yield node.lineno, f"def {node.name}"
+        elif isinstance(node, ast.Call):
+            yield from ((node.lineno, f"{word.arg}=") for word in node.keywords if _given(word))
+        elif isinstance(node, ast.For) and (held := _held_out(node.iter)):
+            yield node.lineno, f"for … in {held}"
+    off = [node for node in nodes if isinstance(node, ast.With) and _without_gradients(node)]
+    modes = [node for node in nodes if isinstance(node, ast.Call) and _is_eval(node)]
+    if off and modes:
+        yield modes[0].lineno, ".eval()"
+        yield off[0].lineno, f"with {ast.unparse(off[0].items[0].context_expr)[:40]}"
+
+
+def _given(word: ast.keyword) -> bool:
+    nothing = isinstance(word.value, ast.Constant) and not word.value.value
+    return word.arg in _ARGUMENTS and not nothing
+
+
+def _held_out(node: ast.expr) -> str:
+    return next(
+        (name for part in ast.walk(node) if (name := _name(part)) and _HELD_OUT.search(name)),
+        "",
+    )
+
+
+def _without_gradients(node: ast.With) -> bool:
+    texts = [ast.unparse(item.context_expr) for item in node.items]
+    return any("no_grad(" in text or "inference_mode(" in text for text in texts)
+
+
+def _is_eval(node: ast.Call) -> bool:
+    return isinstance(node.func, ast.Attribute) and node.func.attr == "eval" and not node.args and not node.keywords
+
+
+def _saving(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            text = ast.unparse(node.func)
+            if any(text == save or text.endswith(f".{save}") for save in _SAVES):
+                yield node.lineno, f"{text[-40:]}()"
+
+
+def _saves_optimizer(node: ast.AST) -> bool:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "state_dict"):
+        return False
+    return "opt" in ast.unparse(node.func.value).lower()
+
+
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
