@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: setup demo test lint bench scorecard support docs clean
+.PHONY: setup demo test lint bench soak scorecard support docs clean
 
 setup: $(VENV)/.ready
 
@@ -37,6 +37,11 @@ bench: setup
 	$(BIN)/python benchmarks/adapters.py --write docs/support.md
 	$(BIN)/python benchmarks/poll.py --long 1000000
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/readers.py
+
+# Hundreds of random kills, then every test that causes a fault; writes docs/reliability.md. About an hour on two cores.
+soak: setup
+	$(BIN)/python benchmarks/soak.py --kills 300 --minutes 40 --write docs/reliability.md
 
 # The table of docs/support.md comes from the tests that it tells of.
 support: setup

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -184,13 +185,14 @@ class Converter:
 
 
 def _odd(steps: Sequence[Any], losses: Sequence[Any], evals: Cells) -> list[int]:
-    """Places of the rows that are no plain train rows."""
-    checked = evals is not None and evals.count(None) + evals.count("") < len(evals)
-    if not checked and not any(hole in cells for cells in (steps, losses) for hole in (None, "")):
-        return []
-    both = evals if checked and evals is not None else [None] * len(losses)
-    return [
-        place
-        for place, (step, loss, found) in enumerate(zip(steps, losses, both, strict=True))
-        if step is None or step == "" or loss is None or loss == "" or (found is not None and found != "")
-    ]
+    """Places of the rows that are no plain train rows: no step, no loss, or a validation."""
+    places, found = range(len(losses)), set[int]()
+    for cells in (steps, losses):
+        for hole in (None, ""):
+            if hole in cells:
+                found.update(itertools.compress(places, map(operator.eq, cells, itertools.repeat(hole))))
+    if evals is not None and evals.count("") < len(evals):
+        texts = None not in evals and isinstance(evals[0], str)  # of texts, only the empty one is false
+        filled = evals if texts else map(operator.is_not, evals, itertools.repeat(None))
+        found.update(itertools.compress(places, filled))
+    return sorted(found)

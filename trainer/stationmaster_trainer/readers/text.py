@@ -80,9 +80,10 @@ class _Parser:
     """(column, figure) of the newest line that had one, for progress bars whose epoch stands in a line of its own."""
 
     def blocks(self, lines: Sequence[str]) -> Iterator[Block]:
-        """The rows of some lines: as columns where they have the form that was seen last."""
-        if self.patterns and len(lines) > 1:
-            pattern, shape = self.patterns[0]
+        """The rows of some lines: as columns where they have the form of most of them."""
+        usual = self._usual(lines)
+        if usual is not None:
+            pattern, shape = usual
             if not shape.checked and POSITION not in shape.names:
                 *cells, rest = zip(*self._either(pattern).findall("\n".join(lines)), strict=True)
                 others = [place for place, other in enumerate(rest) if other] if any(rest) else []
@@ -91,6 +92,14 @@ class _Parser:
                     yield from self._parted(shape, cells, others, lines)
                     return
         yield Rows([row for line in lines if (row := self.row(line))])
+
+    def _usual(self, lines: Sequence[str]) -> tuple[re.Pattern[str], Line] | None:
+        """The form of two of three lines."""
+        probes = (lines[0], lines[len(lines) // 2], lines[-1])
+        for pattern, shape in self.patterns if len(lines) > 2 else ():
+            if sum(pattern.match(probe) is not None for probe in probes) > 1:
+                return pattern, shape
+        return None
 
     def _either(self, pattern: re.Pattern[str]) -> re.Pattern[str]:
         """The pattern, or else the whole line as a last group: one match for every line."""
