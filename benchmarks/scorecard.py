@@ -63,6 +63,8 @@ class Case:
     points: int
     said: set[str]
     """Classes warned of while the run went on, also where it was taken back later."""
+    final: bool
+    """Whether a warning still stands at the end."""
     alerts: int
     """Episodes of warning or worse."""
     late: int | None
@@ -95,7 +97,9 @@ def judge_case(case: tuple[str, int, str], finished: bool = True) -> Case:
     late = None if told.named is None else delay(log, told.named)
     points = len(corpus.trains(log.records)) or len(log.records)
     plain = labelled.classes(rivals.rows_of(log.records)) if finished else set()
-    return Case(f"{name}-{seed}-{part[0]}", part, log.fault, points, told.classes, told.alerts, late, plain)
+    return Case(
+        f"{name}-{seed}-{part[0]}", part, log.fault, points, told.classes, bool(told.final), told.alerts, late, plain
+    )
 
 
 def right(case: Case, said: set[str]) -> bool:
@@ -157,8 +161,8 @@ def share(hits: Sequence[bool]) -> str:
 def silence(found: Sequence[Case]) -> list[str]:
     """How quiet healthy runs stay, by part of the corpus."""
     lines = [
-        "| healthy runs | logs | warned, of 50 | false alerts per run | per 1,000 points |",
-        "|---|--:|--:|--:|--:|",
+        "| healthy runs | logs | warned, of 50: while it ran | at the end | false alerts per run | per 1,000 points |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     for part in (*PARTS, "all"):
         logs = [case for case in found if not case.fault and part in (case.part, "all")]
@@ -217,8 +221,8 @@ def goals(found: Sequence[Case]) -> list[str]:
     """The goals that were missed."""
     healthy = [case for case in found if not case.fault]
     missed = []
-    if 50 * sum(bool(case.said) for case in healthy) > len(healthy):
-        missed.append("more than one healthy log in 50 was warned of")
+    if 50 * sum(case.final for case in healthy) > len(healthy):
+        missed.append("more than one healthy log in 50 ends with a warning")
     for fault in CLASSES:
         logs = [case for case in found if case.fault == fault]
         late = sorted(case.late for case in logs if case.late is not None)

@@ -46,7 +46,7 @@ def test_the_corpus_is_as_wide_as_promised() -> None:
 def test_on_held_out_logs_no_more_than_one_healthy_run_in_twenty_five_is_warned(held_out: list[scorecard.Case]) -> None:
     # the goal is one in fifty over many seeds (`make scorecard`); a hundred logs scatter about it
     healthy = [case for case in held_out if not case.fault]
-    assert sum(bool(case.said) for case in healthy) <= len(healthy) / 25
+    assert sum(case.final for case in healthy) <= len(healthy) / 25
 
 
 @pytest.mark.parametrize("fault", [fault for fault in rules.CLASSES if fault in scorecard.IN_A_FILE - {"breakdown"}])
