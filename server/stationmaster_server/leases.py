@@ -7,11 +7,21 @@ import re
 from collections.abc import Sequence
 
 from stationmaster_trainer import lease
-from stationmaster_trainer.contract import Spec
+from stationmaster_trainer.contract import Spec, TrainingConfig
 
 from .devices import Gpu, gpus
 
 CPU = "cpu"
+WHY = {
+    "refuse": "a second start on this device is refused: two rarely fit into its memory [choice]",
+    "queue": "starts by itself when the run before it is over",
+    "share": "the system divides the cores; who else trains is told before the start [choice]",
+}
+
+
+def usual(wanted: str, measured: str) -> str:
+    """The default of `when_busy` on a device: a GPU's memory cannot be divided as cores can."""
+    return "share" if named(wanted, measured) == CPU else "refuse"
 
 
 def device(spec: Spec) -> str:
@@ -49,3 +59,8 @@ def gpu(index: int, visible: str | None, found: Sequence[Gpu]) -> str:
 def busy(claimed: str) -> str:
     """Who has the device, in words; empty when it is free."""
     return lease.describe(claimed, lease.claims(claimed)) if claimed else ""
+
+
+def refusal(spec: TrainingConfig, measured: str) -> str:
+    """Why a start has to be refused, when the configuration wants that; else empty."""
+    return busy(named(spec.device, measured)) if spec.when_busy == "refuse" else ""

@@ -45,7 +45,7 @@ def text(
     lines = [_headline(view, now)]
     if status.state in FINAL or status.state == DERIVED:
         lines += end(status)
-    elif not status.step:
+    elif not status.step or status.state == "queued":
         lines += _starting(status, now)
     if status.loss is not None:
         lines += _numbers(status)
@@ -94,6 +94,8 @@ def next_poll(view: RunView) -> int | None:
     status = view.status
     if view.over:
         return None
+    if status.state == "queued" and view.alive:
+        return 30
     if status.step and not status.total_steps and status.state == "running":  # nobody knows how long it will take
         return min(600, max(5, round(status.elapsed / 10)))
     if status.state in ("queued", "starting", "stopping", DERIVED) or status.eta_seconds is None:
@@ -161,6 +163,8 @@ def _steps(status: Status) -> str:
 
 
 def _starting(status: Status, now: float) -> list[str]:
+    if status.state == "queued" and status.supervisor is not None:
+        return [plain(status.message, 300)]
     waited = f" for {duration(now - status.started)}" if now > status.started else ""
     return [f"Starting{waited}, phase: {status.phase or 'launch'}. No step yet."]
 

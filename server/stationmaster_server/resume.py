@@ -6,8 +6,10 @@ A run continues only on the same model file and the same data: else it would not
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stationmaster_trainer import actions, codec, manifest
 from stationmaster_trainer.contract import Action, Launch, Spec
@@ -15,7 +17,7 @@ from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.manifest import Newest
 from stationmaster_trainer.rundir import RunDir
 
-from . import runs, seal, unchanged
+from . import newlimits, runs, seal, unchanged
 from .digest import SCRIPT
 from .interpreter import find_python
 from .plan import locked
@@ -36,7 +38,14 @@ class Resumed:
     """Newer checkpoints that could not be used, each with the reason."""
 
 
-def resume(project: Path, name: str | None) -> Resumed:
+def question(project: Path, name: str | None, changes: Mapping[str, Any] | None, *, can_ask: bool) -> str | None:
+    """What a person must be asked before this resume; None when nothing that was confirmed is changed."""
+    run = runs.find_run(project, name)
+    given = newlimits.checked(changes)
+    return newlimits.question(project, run, read_spec(run), given, can_ask=can_ask) if given else None
+
+
+def resume(project: Path, name: str | None, changes: Mapping[str, Any] | None = None) -> Resumed:
     """Starts a new attempt from the newest verified checkpoint, or from step 0 when there is none.
 
     Raises RunError for a run that has succeeded or was never started, and when model file or data changed since.
@@ -61,6 +70,8 @@ def resume(project: Path, name: str | None) -> Resumed:
                 f"run {run.name} cannot be resumed: a script that ran as it is has no checkpoint of stationmaster.",
                 "Start it anew with propose_config; if it can continue by itself, name its option in script_args.",
             )
+        given = newlimits.checked(changes)
+        newlimits.require(run, spec, seen, given)
         seal.require_sealed(run)
         unchanged.require(project, run, spec, "resumed")
         back = _rollback(run, spec)
@@ -69,7 +80,7 @@ def resume(project: Path, name: str | None) -> Resumed:
         path = newest.path if not rejected else None
         runs.start_attempt(
             run, _python(project, run), resume_from=str(path) if path else None, resume_step=newest.step if path else 0,
-            again=True, rollbacks=(*actions.rollbacks(run), back) if back else None,
+            changes=given, again=True, rollbacks=(*actions.rollbacks(run), back) if back else None,
         )  # fmt: skip
     found = runs.wait(run, WAIT_SECONDS) or runs.view(run)
     named = tuple(f"{item.path.name}: {item.reason}" for item in newest.rejected) + rejected

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec
+from stationmaster_trainer import codec, orders
 from stationmaster_trainer.contract import FORMAT, Spec
-from stationmaster_trainer.errors import FormatError
+from stationmaster_trainer.errors import FormatError, GateError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
-from . import approval, checklist, decisions, digest, runs, seal, unchanged, views
+from . import approval, checklist, decisions, digest, leases, runs, seal, unchanged, views
 from .interpreter import find_python
 from .plan import ASSISTANT, ELICITED, Plan, load, locked, save, with_approval
 from .roots import inside
@@ -39,6 +39,8 @@ class Started:
     """False when this digest had been started before."""
     by: str
     """Who approved."""
+    beside: str = ""
+    """Which run uses the device already, when both share it."""
 
 
 def question(project: Path, wanted: str, *, can_ask: bool) -> str | None:
@@ -54,7 +56,7 @@ def question(project: Path, wanted: str, *, can_ask: bool) -> str | None:
         if approval.existing(now, wanted, person=True) is not None:
             return None
         if can_ask:
-            return approval.question(now)
+            return "\n".join([approval.question(now), *_beside(now)])
         if approval.person_required(project):
             raise approval.person_needed(project)
         return None
@@ -75,10 +77,20 @@ def start(project: Path, wanted: str, *, elicited: bool) -> Started:
             run = _create(project, now)
         else:
             _require_same(project, run)
+        beside = leases.busy(leases.device(views.read_spec(run))) if new else ""
         if new:
             runs.start_attempt(run, find_python(project).path)
     by = who(run)
-    return Started(run, runs.wait(run, WAIT_SECONDS) or runs.view(run), now, new, by)
+    return Started(run, runs.wait(run, WAIT_SECONDS) or runs.view(run), now, new, by, beside)
+
+
+def _beside(now: Plan) -> list[str]:
+    """Who uses the device at the moment of the question."""
+    proposal = now.proposal
+    assert proposal is not None  # the gates have looked
+    holder = leases.busy(leases.named(proposal.config.device, proposal.facts.device))
+    what = {"queue": "this run waits for it"}.get(proposal.config.when_busy, "both are slower together")
+    return [f"Now {holder}: {what}."] if holder else []
 
 
 def _require_same(project: Path, run: RunDir) -> None:
@@ -91,7 +103,7 @@ def _require_same(project: Path, run: RunDir) -> None:
 def _begun(run: RunDir) -> bool:
     """Whether a supervisor ever took this run over; one that was only created is started by the next call."""
     seen = runs.view(run)
-    return seen.alive or seen.state != "queued"
+    return seen.alive or any(orders.taken(attempt) for attempt in run.attempts())
 
 
 def _require(project: Path, now: Plan, wanted: str) -> None:
@@ -103,6 +115,10 @@ def _require(project: Path, now: Plan, wanted: str) -> None:
     if wanted == proposal.digest:
         parts = digest.parts(project, proposal.config, find_python(project).path, proposal)
     checklist.require_startable(now, wanted, parts)
+    if holder := leases.refusal(proposal.config, proposal.facts.device):
+        raise GateError(
+            f"{holder}: nothing was started.", "Wait for it, or propose_config with when_busy queue or share."
+        )
 
 
 def _approve(project: Path, now: Plan, wanted: str, elicited: bool) -> Plan:

@@ -22,6 +22,8 @@ class Known:
     """Free bytes where checkpoints will be written."""
     seconds: float | None
     """Estimated training time of the whole run."""
+    busy: str = ""
+    """Which run uses the device now; empty when it is free."""
 
 
 def known() -> list[str]:

@@ -67,7 +67,9 @@ def _start_run(server: Stationmaster, roots: Roots) -> None:
 def _started(started: "Started") -> str:
     approved = {"assistant": "declared by the assistant"}.get(started.by, f"given by a {started.by}")
     first = f"Approval {approved}." if started.new else f"This digest was started before (approval {approved})."
-    return "\n".join([first, _text(started.view), *_traceback(started.view)])
+    shared = started.beside and started.view.state != "queued"
+    beside = [f"Beside it, {clean(started.beside, 300)}: both are slower."] if shared else []
+    return "\n".join([first, *beside, _text(started.view), *_traceback(started.view)])
 
 
 def _stop_run(server: Stationmaster, roots: Roots) -> None:
@@ -91,7 +93,22 @@ def _stop_run(server: Stationmaster, roots: Roots) -> None:
             "already_requested": f"{seen.name} was asked to stop before.",
             "requested": f"{seen.name} was asked to save a checkpoint and end.",
         }[said]
-        return answer(f"{first}\n{_text(seen)}", requested=said, **_facts(seen))
+        checked = _cleared(seen) if said != "not_running" else ""
+        return answer("\n".join([first, *([checked] if checked else []), _text(seen)]), requested=said, **_facts(seen))
+
+
+def _cleared(seen: "RunView") -> str:
+    """What was verified once the run was over, and how long it took."""
+    found = seen.status.cleared
+    if not seen.over:
+        return "It has not ended yet: nothing is verified."
+    if found is None:
+        return "Not verified: its supervisor is gone." if seen.status.worker else ""
+    if found.left:
+        return f"Not verified: processes {', '.join(map(str, found.left))} cannot be ended."
+    forced = f" ({found.forced} had to be ended)" if found.forced else ""
+    gpu = {"free": ", its GPU memory is free", "held": ", but its GPU memory is still held"}.get(found.gpu, "")
+    return f"Verified: no process of it is left{forced}{gpu}; {found.seconds:.1f} s after the request."
 
 
 async def _ended(seen: "RunView", seconds: float) -> "RunView":
@@ -106,13 +123,30 @@ async def _ended(seen: "RunView", seconds: float) -> "RunView":
 
 
 def _resume_run(server: Stationmaster, roots: Roots) -> None:
+    def ask(
+        project_dir: str, context: Context[Any, Any], run: str | None = None, changes: dict[str, Any] | None = None
+    ) -> Elicit[Approve] | None:
+        from ..resume import question
+
+        words = question(roots.project(project_dir), run, changes, can_ask=_can_ask(context))
+        return Elicit(words, Approve) if words is not None else None
+
     @server.tool(title="Resume a run", annotations=_ACTS, structured_output=False)
-    def resume_run(project_dir: str, run: str | None = None) -> CallToolResult:
+    def resume_run(
+        project_dir: str,
+        yes: Annotated[ElicitationResult[Approve], Resolve(ask)],
+        run: str | None = None,
+        changes: Annotated[dict[str, Any] | None, Field(description="max_hours, max_disk_gb, when_busy")] = None,
+    ) -> CallToolResult:
         """Continues a run that failed, was stopped or lost (default: the newest), as a new attempt with the same
         configuration, from its newest verified checkpoint. Returns the step it continues from and the state."""
+        from .. import approval
         from ..resume import resume
 
-        resumed = resume(roots.project(project_dir), run)
+        project = roots.project(project_dir)
+        if not isinstance(yes, AcceptedElicitation) or (yes.data is not None and not yes.data.start):
+            raise approval.refused(project)
+        resumed = resume(project, run, changes)
         facts = {"resumed_from": resumed.step, "resumed_checkpoint": resumed.checkpoint, "rejected": resumed.rejected}
         return answer(_resumed(resumed), **facts, **_facts(resumed.view))
 
