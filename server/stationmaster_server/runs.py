@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 from stationmaster_trainer import actions, control, orders
 from stationmaster_trainer.contract import Action, Launch, Spec, Status
-from stationmaster_trainer.errors import RunError
+from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
 
 from . import leases
+from .digest import SCRIPT
 from .launchers import local
 from .run_environment import RunEnvironment, run_environment
 from .run_folder import create_run
@@ -120,6 +121,14 @@ def find_run(project: Path, name: str | None = None) -> RunDir:
 def list_runs(project: Path) -> list[RunView]:
     """Every run of the project, newest first; a damaged one with its problem, never an exception."""
     return [_view_or_problem(run) for run in _run_dirs(project)]
+
+
+def is_script(run: RunDir) -> bool:
+    """Whether it is a script that runs as it is, of which nothing is saved here."""
+    try:
+        return read_spec(run).config.framework == SCRIPT
+    except (OSError, FormatError):
+        return False
 
 
 def request_stop(
