@@ -108,7 +108,7 @@ def unchanged(first: list[float], course: Course, drop: float) -> bool:
     quarter = max(1, len(course.blocks) // 4)
     later = [course.part(at, at + 0.25) for at in (0.25, 0.5, 0.75)]
     later_error = 1.25 * course.noise() / math.sqrt(quarter)
-    point, points = deviation(first), course.stride * len(course.blocks)
+    point = deviation(first)
     allowed = math.inf
     for length in lengths(len(first)):
         level = median(first[:length])
@@ -116,8 +116,7 @@ def unchanged(first: list[float], course: Course, drop: float) -> bool:
         fall = level - min(later)
         if fall > 3.0 * error and fall > 0.3 * drop * abs(level):
             return False
-        if 3 * length <= max(3 * START, points):  # more of the run is no start any more
-            allowed = (level - later[2] + 1.5 * error) / abs(level) if level else math.inf
+        allowed = (level - later[2] + 1.5 * error) / abs(level) if level else math.inf
     if later_error > drop * abs(late):
         return False  # under such noise nothing is known, wherever the medians happen to lie
     early_quarter = course.part(0.0, 0.25)
