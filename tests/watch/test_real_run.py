@@ -41,11 +41,17 @@ def command(project: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=90, env={**os.environ, **project.environment})
 
 
+def _interruptible() -> None:
+    """As in a shell's foreground: a suite that runs in the background would hand down that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def watched_until(project: Any, run: str, wanted: bytes) -> tuple[bytes, int]:
     """`stationmaster watch` on a terminal until it shows `wanted`, then Ctrl-C: what it showed, and its exit code."""
     screen, terminal = pty.openpty()
     argv = [sys.executable, "-m", "stationmaster_server", "watch", run, "--project", str(project.path)]
-    child = subprocess.Popen(argv, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    terminals = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    child = subprocess.Popen(argv, start_new_session=True, preexec_fn=_interruptible, **terminals)
     os.close(terminal)
     seen, deadline, asked = b"", time.monotonic() + 60, False
     while time.monotonic() < deadline:

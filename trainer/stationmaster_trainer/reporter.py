@@ -99,6 +99,10 @@ class Reporter:
         if self._stop is None or (reason.endswith("_gone") and not self._stop.endswith("_gone")):
             self._stop = reason
 
+    def request_stop_by_signal(self) -> None:
+        """The same for a signal: the supervisor sends one as well when the run folder is gone."""
+        self.request_stop("user" if self._in_place() else "run_folder_gone")
+
     def write(self, record: Record) -> None:
         """Queues a record. Raises the OSError of a log that could not be written for PATIENCE_SECONDS."""
         if self._broken is not None and time.monotonic() - self._broken_since > PATIENCE_SECONDS:
@@ -199,9 +203,12 @@ class Reporter:
             if durable:
                 os.fsync(self._descriptor)
 
+    def _in_place(self) -> bool:
+        return rundir.identity(self._run.path) == self._folder
+
     def _look(self) -> None:
         """Has someone asked for something, or has the run lost its folder or its supervisor?"""
-        if rundir.identity(self._run.path) != self._folder:
+        if not self._in_place():
             return self.request_stop("run_folder_gone")
         if process.is_locked(self._run.lock):
             self._lock_seen = True

@@ -91,7 +91,7 @@ def _stop_on_signal(reporter: Reporter) -> None:
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.getpid() == owner and reporter.stop_requested is None:
-            reporter.request_stop("user")
+            reporter.request_stop_by_signal()
             return
         signal.signal(number, signal.SIG_DFL)  # a forked data-loader process, or the second time
         os.kill(os.getpid(), number)
