@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOOP = '''
+LOOP = """
 import argparse
 import torch
 from sklearn.datasets import load_digits
@@ -53,5 +53,98 @@ def main():
 
 if __name__ == "__main__":
     main()
-'''
+"""
 """Clips, so that the norm before clipping stands beside it; 12 steps."""
+
+ACCUMULATED = """
+import torch
+
+torch.manual_seed(1)
+torch.set_num_threads(1)
+model = torch.nn.Linear(8, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+for step in range(1, 7):
+    parts = []
+    for _ in range(4):
+        loss = model(torch.randn(16, 8)).square().mean()
+        if step == 5:
+            loss = loss * float("nan")
+        parts.append(loss.item())
+        scaler.scale(loss / 4).backward()
+    if step != 5:
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+    optimizer.zero_grad()
+    print(f"step {step} loss {sum(parts) / 4!r}", flush=True)
+"""
+"""Four backward passes a step through a loss scaler, no validation; the loss of step 5 is NaN."""
+
+ENDLESS = """
+import torch
+
+torch.set_num_threads(1)
+model = torch.nn.Linear(8, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+while True:
+    loss = model(torch.randn(16, 8)).square().mean()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+"""
+
+ODD = '''
+import torch
+
+
+class Odd(torch.optim.SGD):
+    """Its learning rate is no number, which no probe expects."""
+
+    def step(self):
+        for group in self.param_groups:
+            group["lr"] = 0.01
+        super().step()
+        for group in self.param_groups:
+            group["lr"] = "as it comes"
+
+
+torch.set_num_threads(1)
+model = torch.nn.Linear(2, 1)
+optimizer = Odd(model.parameters(), lr=0.01)
+for step in range(5):
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+print("the script went on to its end")
+'''
+
+RAISES = """
+import sys
+
+
+def work(name):
+    raise ValueError(f"no such column: {name}")
+
+
+if __name__ == "__main__":
+    print("hello from", sys.argv[1:])
+    work("label")
+"""
+
+LEAVES = """
+import sys
+
+for step in range(10):
+    if step == 3:
+        sys.exit(0)
+print("never printed")
+"""
+
+SLEEPS = """
+import time
+
+print("here", flush=True)
+while True:
+    time.sleep(0.1)
+"""

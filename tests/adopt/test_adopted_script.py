@@ -1,0 +1,198 @@
+"""A training script runs unchanged through the real server: its own numbers, its own end, its own words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import adopted_scripts as scripts
+import pytest
+
+QUIET = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
+SECONDS = 240.0
+"""Longest wait for a run: importing torch takes 2 s, and forty on a machine that does much else."""
+FINAL = ("succeeded", "failed", "stopped")
+
+
+def eventually(look: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    """The first true value of `look`; AssertionError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
+def proposed(desk: Any, project: Any, text: str, *arguments: str, validation: dict[str, Any] | None = None) -> Any:
+    """The client on the project and the digest of its script, confirmed."""
+    project.write("train.py", text)
+    chat = desk.on(project)
+    chat.accepted("choose_logging", backends=["file"])
+    chat.accepted("propose_config", changes={"script": "train.py", "script_args": list(arguments), "log_every": 1})
+    chat.accepted("check_validation", **(validation or {"waive_reason": "a test of the run alone"}))
+    return chat, chat.accepted("propose_config").facts["digest"]
+
+
+def started(desk: Any, project: Any, text: str, *arguments: str, **decided: Any) -> tuple[Any, Path]:
+    """The client and the folder of the run."""
+    chat, digest = proposed(desk, project, text, *arguments, **decided)
+    return chat, project.path / "runs" / chat.accepted("start_run", digest=digest).facts["run"]
+
+
+def status(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "status.json").read_text()))
+
+
+def ended(run: Path) -> dict[str, Any]:
+    """The status once the run is over."""
+    return eventually(lambda: found if (found := status(run))["state"] in FINAL else None)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv, once the recorder has written them."""
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def log(run: Path) -> str:
+    return (run / "attempts" / "001" / "worker.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def loop(desk: Any, hall: Any) -> tuple[Any, Any, Path]:
+    """The raw loop, adopted and over: client, project, run."""
+    project = hall.make("loop", model=None)
+    chat, run = started(desk, project, scripts.LOOP, "--steps", "12", validation={"val_data": "script"})
+    ended(run)
+    return chat, project, run
+
+
+def test_metrics_hold_exactly_what_the_script_prints_itself(loop: tuple[Any, Any, Path]) -> None:
+    _, _, run = loop
+    printed = re.findall(r"step (\d+) loss (\S+) lr (\S+) norm (\S+)", log(run))
+    names = ("step", "train/loss", "train/learning_rate", "train/grad_norm")
+    logged = [tuple(float(row[name]) for name in names) for row in rows(run) if row["train/loss"]]
+    assert len(printed) == 12
+    assert logged == [tuple(map(float, line)) for line in printed]
+
+
+def test_the_adopted_script_computes_bit_for_bit_what_the_bare_one_does(loop: tuple[Any, Any, Path]) -> None:
+    _, project, run = loop
+    command = [sys.executable, "train.py", "--steps", "12"]
+    bare = subprocess.run(command, cwd=project.path, env={**os.environ, **QUIET}, capture_output=True, text=True)
+    assert bare.returncode == 0
+    assert log(run) == bare.stdout
+
+
+def test_a_script_that_ends_by_itself_has_succeeded_and_says_what_was_seen(loop: tuple[Any, Any, Path]) -> None:
+    chat, _, run = loop
+    text = chat.accepted("poll_status", run=run.name).text
+    assert "succeeded, step 12/?" in text
+    assert "exit code 0; 12 optimizer steps were seen" in text
+    assert "Sight: steps, loss, learning rate and gradient norm" in text and "resume_run: not available" in text
+    assert "Training Complete" in chat.accepted("summarize", run=run.name).text
+    assert run.name in chat.accepted("list_runs").text
+
+
+def test_the_configuration_has_only_the_keys_that_apply(loop: tuple[Any, Any, Path]) -> None:
+    _, _, run = loop
+    text = (run / "config.yaml").read_text()
+    assert 'script_args: ["--steps", "12"]' in text and "decided by the script" in text
+    assert "learning_rate:" not in text and "batch_size:" not in text
+
+
+def test_a_script_is_not_resumed_because_nothing_of_it_was_saved(loop: tuple[Any, Any, Path], desk: Any) -> None:
+    chat, _, run = loop
+    assert "has succeeded" in chat.refused("resume_run", run=run.name)
+
+
+def test_accumulation_and_a_loss_scaler_are_seen_through_and_nan_is_an_alert(desk: Any, hall: Any) -> None:
+    chat, run = started(desk, hall.make("accumulated", model=None), scripts.ACCUMULATED)
+    assert ended(run)["state"] == "succeeded"
+    printed = {int(step): float(value) for step, value in re.findall(r"step (\d+) loss (\S+)", log(run))}
+    logged = {int(row["step"]): float(row["train/loss"]) for row in rows(run)}
+    assert {step: logged[step] for step in (1, 2, 3, 4)} == pytest.approx(
+        {step: printed[step] for step in (1, 2, 3, 4)}
+    )
+    alerts = (run / "attempts" / "001" / "alerts.jsonl").read_text()
+    assert '"non_finite"' in alerts
+    assert "CRITICAL" in chat.accepted("poll_status", run=run.name).text
+
+
+def test_stop_ends_the_script_at_once_and_says_that_nothing_was_saved(desk: Any, hall: Any) -> None:
+    project = hall.make("endless", model=None)
+    chat, run = started(desk, project, scripts.ENDLESS)
+    eventually(lambda: status(run)["step"] > 20)
+    reply = chat.accepted("stop_run", run=run.name, wait_seconds=40)
+    found = ended(run)
+    assert (found["state"], found["cause"]) == ("stopped", "user")
+    assert found["step"] > 20 and "save a checkpoint" not in reply.text and "SIGTERM" in reply.text
+    assert "cannot be resumed" in chat.refused("resume_run", run=run.name)
+
+
+def test_a_failure_of_the_probe_is_told_and_never_reaches_the_script(desk: Any, hall: Any) -> None:
+    _, run = started(desk, hall.make("odd", model=None), scripts.ODD)
+    assert ended(run)["state"] == "succeeded"
+    assert "the script went on to its end" in log(run)
+    assert "the probe failed" in (run / "attempts" / "001" / "stream.jsonl").read_text()
+
+
+def test_an_exception_is_told_with_file_and_line_and_the_output_is_kept(desk: Any, hall: Any) -> None:
+    _, run = started(desk, hall.make("raises", model=None), scripts.RAISES, "--epochs", "3")
+    found = ended(run)
+    assert (found["state"], found["cause"], found["where"]) == ("failed", "exception", "train.py:6")
+    assert "no such column: label" in found["message"]
+    assert "hello from ['--epochs', '3']" in log(run)
+
+
+def test_leaving_half_way_with_exit_code_0_is_no_success(desk: Any, hall: Any) -> None:
+    _, run = started(desk, hall.make("leaves", model=None), scripts.LEAVES)
+    found = ended(run)
+    assert (found["state"], found["cause"], found["where"]) == ("failed", "exited_early", "train.py:6")
+
+
+def test_a_killed_script_is_told_as_killed(desk: Any, hall: Any) -> None:
+    _, run = started(desk, hall.make("sleeps", model=None), scripts.SLEEPS)
+    eventually(lambda: "here" in log(run))
+    os.kill(status(run)["worker"]["pid"], signal.SIGKILL)
+    found = ended(run)
+    assert (found["state"], found["cause"]) == ("failed", "signal")
+
+
+def test_without_validation_in_the_script_the_gate_warns_in_the_checklists_words(desk: Any, hall: Any) -> None:
+    project = hall.make("unvalidated", model=None)
+    project.write("train.py", scripts.ENDLESS)
+    chat = desk.on(project)
+    chat.accepted("choose_logging", backends=["file"])
+    chat.accepted("propose_config", changes={"script": "train.py"})
+    assert "Training without validation makes it impossible" in chat.accepted("check_validation").text
+    assert "no validation was found" in chat.refused("check_validation", val_data="script")
+    assert "chooses its own data" in chat.refused("check_validation", split=0.2)
+    assert "decided by the script" in chat.refused("propose_config", changes={"batch_size": 8})
+
+
+def test_changing_the_script_or_its_arguments_voids_the_digest(desk: Any, hall: Any) -> None:
+    project = hall.make("changed", model=None)
+    chat, digest = proposed(desk, project, scripts.SLEEPS)
+    project.write("train.py", scripts.SLEEPS + "# one more line\n")
+    assert "The model file changed" in chat.refused("start_run", digest=digest)
+    again = chat.accepted("propose_config", changes={"script_args": ["--fast"]}).facts["digest"]
+    assert "configuration" in chat.refused("start_run", digest=digest) and again != digest
+
+
+def test_a_project_whose_script_trains_is_offered_to_run_it_unchanged(desk: Any, hall: Any) -> None:
+    project = hall.make("offered", model=None)
+    project.write("train.py", scripts.LOOP)
+    chat = desk.on(project)
+    offer = 'propose_config changes {"script": "train.py"}'
+    assert offer in chat.accepted("inspect_project").text
+    assert offer in chat.refused("propose_config")
