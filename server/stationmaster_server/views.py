@@ -111,8 +111,15 @@ def last_lines(view: RunView, most: int = 4) -> list[str]:
     text = data.decode("utf-8", "replace")
     if view.status.where or view.status.cause == "exception":
         text = text.rpartition("Traceback (most recent call last):")[0] or text
-    lines = [line.strip()[:200] for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return lines[-most:]
+    said, crash, dump = text.rpartition("Fatal Python error:")
+    if not crash:
+        return _lines(text)[-most:]
+    frames = [_frame(line, view) for line in _lines(dump) if line.startswith("File ")]
+    return [*_lines(said)[-most:], f"{crash} {dump.partition(chr(10))[0].strip()}"[:200], *frames[:2]]
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip()[:200] for line in re.split(r"[\r\n]+", text) if line.strip()]
 
 
 def stacks(view: RunView) -> list[str]:

@@ -39,6 +39,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
         time.sleep(extra.get("sleep", 0.002))
         loss = 2.0 * math.exp(-step / 100)
         if step == extra.get("at"):
+            print(extra.get("says", ""), end="", flush=True)
             loss = _fault(extra, loss)
         window.add(step, loss, 1.0, config.batch_size, config.learning_rate, indices=range(8))
         reporter.beat(step)
