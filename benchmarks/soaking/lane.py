@@ -100,13 +100,10 @@ class Lane:
         before = {path.name for path in (self._project / RUNS).iterdir()}
         run, order = None, ("start_run", {"digest": digest})
         while True:
-            left = self._total - (self._step(run) if run else 0)
-            span = self._start_seconds + (self._seconds - self._start_seconds) * left / self._total
             call: Future[Reply] | None = self._pool.submit(self._live().call, order[0], **order[1])
             while True:  # strokes at the same attempt: after a server's death it goes on
                 more = self._account.left(self.framework) > 0 and time.monotonic() < self._deadline
-                strike_at = time.monotonic() + self._instant(span) if more else None
-                run = self._wait(run, before, strike_at, call)
+                run = self._wait(run, before, self._instant(run) if more else None, call)
                 if run is not None and runs.view(run).over:
                     break  # ended before the stroke
                 refused = self._strike(run, before, call)
@@ -127,14 +124,19 @@ class Lane:
             elif run is not None and seen is not None and seen.attempt > 1:
                 order = ("resume_run", {"run": run.name})  # an order that nobody took
 
-    def _wait(self, run: RunDir | None, before: set[str], strike_at: float | None, call: Any) -> RunDir | None:
-        """Until it is time to strike, or the run is over."""
-        limit = time.monotonic() + STUCK_SECONDS
+    def _wait(
+        self, run: RunDir | None, before: set[str], strike: tuple[bool, float] | None, call: Any
+    ) -> RunDir | None:
+        """Until it is time to strike, or the run is over. `strike`: see `_instant`; None: never."""
+        now = time.monotonic()
+        limit, strike_at = now + STUCK_SECONDS, now + strike[1] if strike is not None and not strike[0] else None
         while strike_at is None or time.monotonic() < strike_at:
             run = run or self._new_run(before)
             answered = call is None or call.done()
             if run is not None and answered and runs.view(run).over:
                 return run
+            if strike_at is None and strike is not None and run is not None and runs.view(run).state == "running":
+                strike_at = time.monotonic() + strike[1]
             if answered and call is not None and run is None:
                 self._answer(call)
                 raise StuckError(f"{self.framework}: a start was answered and there is no run")
@@ -155,14 +157,16 @@ class Lane:
             self._account.fault("failed resumes", f"{self.framework}: {reply.text[:300]}")
         return reply.refused
 
-    def _instant(self, span: float) -> float:
-        """Seconds from an order to the stroke: a third of them uniformly within the start, the others behind it.
+    def _instant(self, run: RunDir | None) -> tuple[bool, float]:
+        """Whether the stroke falls into the training, and how many seconds after its begin, or else after the order.
 
-        The starts take most of the time; without this there would be few kills in training, validation and saving.
+        A third of them fall into the start or resume, which takes most of the time; else there were few kills in
+        training, validation and saving.
         """
         if self._dice.random() < 1 / 3:
-            return self._dice.uniform(0.0, self._start_seconds)
-        return self._dice.uniform(self._start_seconds, max(span, self._start_seconds))
+            return False, self._dice.uniform(0.0, self._start_seconds)
+        left = self._total - (self._step(run) if run else 0)
+        return True, self._dice.uniform(0.0, (self._seconds - self._start_seconds) * left / self._total)
 
     # --- kills --------------------------------------------------------------------------------------------------------
 
