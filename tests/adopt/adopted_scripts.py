@@ -148,3 +148,27 @@ print("here", flush=True)
 while True:
     time.sleep(0.1)
 """
+
+CLOSURE = """
+import torch
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = torch.nn.Linear(3, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+inputs = torch.randn(5, 3)
+
+
+def closure():
+    optimizer.zero_grad()
+    loss = model(inputs).square().mean()
+    loss.backward()
+    norm = sum(one.grad.square().sum() for one in model.parameters()).sqrt()
+    print(f"loss {loss.item()!r} norm {norm.item()!r}", flush=True)
+    return loss
+
+
+for step in range(4):
+    optimizer.step(closure)
+"""
+"""The shape of Lightning's loop: the optimizer calls for the gradients itself."""

@@ -128,6 +128,15 @@ def test_accumulation_and_a_loss_scaler_are_seen_through_and_nan_is_an_alert(des
     assert "CRITICAL" in chat.accepted("poll_status", run=run.name).text
 
 
+def test_gradients_that_the_optimizer_calls_for_are_seen(desk: Any, hall: Any) -> None:
+    _, run = started(desk, hall.make("closure", model=None), scripts.CLOSURE)
+    assert ended(run)["state"] == "succeeded"
+    printed = [tuple(map(float, pair)) for pair in re.findall(r"loss (\S+) norm (\S+)", log(run))]
+    logged = [(float(row["train/loss"]), float(row["train/grad_norm"])) for row in rows(run)]
+    assert len(printed) == 4
+    assert [value for pair in logged for value in pair] == pytest.approx([value for pair in printed for value in pair])
+
+
 def test_stop_ends_the_script_at_once_and_says_that_nothing_was_saved(desk: Any, hall: Any) -> None:
     project = hall.make("endless", model=None)
     chat, run = started(desk, project, scripts.ENDLESS)

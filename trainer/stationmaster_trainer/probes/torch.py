@@ -53,6 +53,8 @@ class _Look:
         self.accumulation = 1
         self.norm: Any = None
         self.rate: Any = None
+        self.closure = False
+        """Whether the step was given a function that makes the gradients."""
         self.before_step = self._quiet(self._before_step, "reading the gradients")
         self.after_step = self._quiet(self._after_step, "reading the loss")
 
@@ -71,8 +73,8 @@ class _Look:
             self._tell_start(optimizer)
         rate = optimizer.param_groups[0].get("lr")
         self.rate = rate.detach().clone() if isinstance(rate, self.torch.Tensor) else rate
-        closure = arguments[1:] or named.get("closure")  # the first argument is the optimizer itself
-        self.norm = self._norm(optimizer) if not closure else None
+        self.closure = bool(arguments[1:] or named.get("closure"))  # the first argument is the optimizer itself
+        self.norm = None if self.closure else self._norm(optimizer)
 
     def _counts(self, optimizer: Any) -> bool:
         """Whether its steps are the script's; another optimizer takes over when it steps twice in a row."""
@@ -104,8 +106,10 @@ class _Look:
         return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))
 
     def _after_step(self, optimizer: Any, arguments: Sequence[Any], named: dict[str, Any]) -> None:
-        losses, self.losses, self.clipped = self.losses, [], []
         primary = self.primary() if self.primary is not None else None
+        if self.closure and primary is optimizer:
+            self.norm = self._norm(optimizer)  # the closure made the gradients within the step
+        losses, self.losses, self.clipped = self.losses, [], []
         if primary is not optimizer:
             self.others_in_a_row += 1
             return
