@@ -37,8 +37,8 @@ def _pytorch(project: Path) -> RunDir:
         "class Net(nn.Module):\n"
         "    def __init__(self):\n        super().__init__()\n        self.layers = nn.Linear(500, 500)\n\n"
         "    def forward(self, x):\n        time.sleep(0.005)\n        return self.layers(x)[:, :3]\n\n\n"
-        "def build_data():\n    x = torch.randn(200, 500)\n"
-        "    data = torch.utils.data.TensorDataset(x, x[:, :3].argmax(1))\n    return data, data\n"
+        "def build_data(split):\n    x = torch.randn(200, 500)\n"
+        "    return torch.utils.data.TensorDataset(x, x[:, :3].argmax(1))\n"
     )
     bench = Bench(project)
     spec = bench.spec("run", framework="pytorch", model_path="model.py", train_data="build_data", num_threads=1,
