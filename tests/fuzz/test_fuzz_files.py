@@ -26,7 +26,7 @@ from stationmaster_server.roots import Roots
 from stationmaster_trainer import manifest
 from stationmaster_trainer.errors import StationmasterError
 
-SECONDS = 15.0
+SECONDS = 40.0
 """Longest that all looks at one damage may take on a busy machine."""
 MEMORY = 700 << 20
 """Bytes that all cases together may add to this process."""
