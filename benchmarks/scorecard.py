@@ -170,9 +170,9 @@ def silence(found: Sequence[Case]) -> list[str]:
             continue
         alerts, points = sum(case.alerts for case in logs), sum(case.points for case in logs)
         warned = 50.0 * sum(bool(case.said) for case in logs) / len(logs)
-        lines.append(
-            f"| {part} | {len(logs)} | {warned:.2f} | {alerts / len(logs):.3f} | {1000 * alerts / points:.3f} |"
-        )
+        standing = 50.0 * sum(case.final for case in logs) / len(logs)
+        rates = f"{alerts / len(logs):.3f} | {1000 * alerts / points:.3f}"
+        lines.append(f"| {part} | {len(logs)} | {warned:.2f} | {standing:.2f} | {rates} |")
     return lines
 
 
