@@ -1,4 +1,4 @@
-"""The scorecard: goals that the rules must keep, on seeds that nobody looked at and ranges that they were not set on."""
+"""The scorecard: goals that the rules must keep, on seeds nobody looked at and ranges they were not set on."""
 
 from __future__ import annotations
 
