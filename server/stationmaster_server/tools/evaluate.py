@@ -18,7 +18,7 @@ def register(server: Stationmaster, roots: Roots) -> None:
     @server.tool(title="Evaluate on a test set", annotations=_LOOKS, structured_output=False)
     def evaluate_run(project_dir: str, test_data: str, run: str | None = None) -> CallToolResult:
         """Scores the best checkpoint of a run (default: the newest) on held-out data. Returns the metrics with 95 %
-        intervals, overlap with the training data, and how often this set was looked at. Refuses what was trained on."""
+        intervals, overlap with the training data, and how often the set was used. Refuses what was trained on."""
         from .. import testreport
         from ..evaluate import evaluate
 

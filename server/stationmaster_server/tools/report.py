@@ -22,7 +22,7 @@ def _summarize(server: Stationmaster, roots: Roots) -> None:
     @server.tool(title="Summarize a run", annotations=_WRITES, structured_output=False)
     def summarize(project_dir: str, run: str | None = None) -> CallToolResult:
         """Returns the summary report of a run (default: the newest) in any state: totals, losses, checkpoints, logs,
-        validation decision, alerts, recommendation with evidence. Writes report.md and report.svg beside the run."""
+        alerts, recommendation with evidence. Writes report.md and report.svg beside the run."""
         from .. import page
 
         text, facts = page.summarize(roots.project(project_dir), run)
@@ -34,9 +34,9 @@ def _diagnose(server: Stationmaster, roots: Roots) -> None:
     def diagnose(
         project_dir: str, log: str, run: str | None = None, columns: dict[str, str] | None = None
     ) -> CallToolResult:
-        """Judges a training log of any tool, a file or folder of the project: TensorBoard, W&B, Trainer, Lightning,
-        Keras, CSV, JSON, text. Returns verdict, evidence, alerts, best step, and which column was taken for what.
-        run: one of several; columns: corrections, such as {"loss": "train/nll"}."""
+        """Judges a training log of any tool, a file or folder: TensorBoard, W&B, Trainer, Lightning,
+        Keras, CSV, JSON, text. Returns verdict, evidence, alerts, and which column was taken for what;
+        columns corrects that: {"loss": "train/nll"}."""
         from .. import diagnosis
         from ..diagnose import diagnose as diagnosed
 

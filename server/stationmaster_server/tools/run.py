@@ -140,8 +140,8 @@ def _resume_run(server: Stationmaster, roots: Roots) -> None:
         run: str | None = None,
         changes: Annotated[dict[str, Any] | None, Field(description="max_hours, max_disk_gb, when_busy")] = None,
     ) -> CallToolResult:
-        """Continues a run that failed, was stopped or lost (default: the newest), as a new attempt with the same
-        configuration, from its newest verified checkpoint. Returns the step it continues from and the state."""
+        """Continues a failed, stopped or lost run (default: the newest) as a new attempt with the same configuration,
+        from its newest verified checkpoint. changes: new limits. Returns the step it continues from and the state."""
         from .. import approval
         from ..resume import resume
 
