@@ -17,6 +17,8 @@ from stationmaster_trainer import manifest
 from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.states import FINAL
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:

@@ -19,6 +19,7 @@ from soaking.client import Reply, Server, ServerDiedError
 from stationmaster_server import runs
 from stationmaster_trainer.process import state
 
+pytestmark = pytest.mark.soak
 SEED = int(os.environ.get("STATIONMASTER_TEST_SEED", "20261123"))
 MODEL = """
 import torch

@@ -16,6 +16,7 @@ SEED = os.environ.get("STATIONMASTER_TEST_SEED", "20261123")
 KILLS = os.environ.get("STATIONMASTER_TEST_KILLS", "30")
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.fault("F1", "F3", "F4", "F6")
 def test_thirty_random_kills_leave_nothing_false_torn_lost_or_different() -> None:

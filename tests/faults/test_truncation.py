@@ -16,6 +16,7 @@ from stationmaster_trainer import manifest
 from stationmaster_trainer.errors import CheckpointError
 from stationmaster_trainer.rundir import RunDir
 
+pytestmark = pytest.mark.soak
 STEPS = 60
 
 

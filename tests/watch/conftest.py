@@ -18,7 +18,7 @@ import pytest
 from stationmaster_server import checklist
 from stationmaster_server.answer import facts_of
 from stationmaster_server.app import Stationmaster
-from stationmaster_server.plan import Approval, Plan, Proposal, Validation
+from stationmaster_server.plan import Plan, Proposal, Validation, with_approval
 from stationmaster_server.roots import Roots
 from stationmaster_server.tools import report, watch
 from stationmaster_trainer import codec, manifest, rundir
@@ -126,8 +126,8 @@ class Builder:
             proposal=Proposal(
                 self.spec.config, self.spec.facts, self.spec.digest, {}, "python", "", (), "400 steps", by, 2.0
             ),
-            approvals=(Approval(self.spec.digest, by, 3.0),),
         )
+        plan = with_approval(plan, self.spec.digest, by)
         gates = [asdict(gate) for gate in checklist.gates(plan)]
         rundir.create(self.run.checklist, codec.dumps({"format": 1, "plan": "p1", "gates": gates}).encode())
 

@@ -35,7 +35,7 @@ def _diagnose(server: Stationmaster, roots: Roots) -> None:
         project_dir: str, log: str, run: str | None = None, columns: dict[str, str] | None = None
     ) -> CallToolResult:
         """Judges a training log of any tool, a file or folder: TensorBoard, W&B, Trainer, Lightning,
-        Keras, CSV, JSON, text. Returns verdict, evidence, alerts, and which column was taken for what;
+        Keras, CSV, JSON, text. Returns verdict, evidence, alerts, and what each column was taken for;
         columns corrects that: {"loss": "train/nll"}."""
         from .. import diagnosis
         from ..diagnose import diagnose as diagnosed

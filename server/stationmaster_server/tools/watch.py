@@ -123,7 +123,7 @@ def _list_runs(server: Stationmaster, roots: Roots) -> None:
     @server.tool(title="List the runs of a project", annotations=_READS, structured_output=False)
     def list_runs(project_dir: str) -> CallToolResult:
         """Returns every run of the project, newest first: name, state, cause, step of total, best validation loss, age
-        and damage. Runs of earlier chats and of other servers are found as well."""
+        and damage. Runs of earlier chats and other servers are found as well."""
         from .. import overview, runs
 
         views = runs.list_runs(roots.project(project_dir))
