@@ -79,9 +79,8 @@ def test_a_real_training_is_judged_rightly(kind: corpus.Kind) -> None:
         assert told.classes == set(), told.final
 
 
-def test_a_record_costs_less_than_twenty_microseconds_and_no_more_in_a_long_run() -> None:
-    short, long = rules.cost(2_000), rules.cost(20_000)
-    assert short < 60 and long < 3 * short  # three times the goal: other processes share the caches
+def test_a_record_costs_no_more_in_a_long_run_than_in_a_short_one() -> None:
+    assert rules.cost(20_000) < 3 * rules.cost(2_000)  # both measured here; the goal in µs is the benchmark's
 
 
 def test_the_table_goes_between_the_markers_of_a_document(tmp_path: Path) -> None:
