@@ -6,10 +6,28 @@ import os
 import pty
 import re
 import select
+import subprocess
+import sys
 import time
 from typing import Any
 
+LEADER = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Takes standard input as its controlling terminal, hears Ctrl-C, and becomes the program."""
 ASSISTANTS = ("CLAUDECODE", "GEMINI_CLI", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWORK_DISABLED", "CURSOR_AGENT")
+
+
+def at_terminal(command: list[str], env: dict[str, str] | None = None) -> tuple[subprocess.Popen[bytes], int]:
+    """The program, and our side of its terminal; without a fork of this process, which may hold threads of libraries."""
+    ours, theirs = pty.openpty()
+    sides = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    child = subprocess.Popen([sys.executable, "-c", LEADER, *command], start_new_session=True, env=env, **sides)
+    os.close(theirs)
+    return child, ours
 
 
 class Terminal:
@@ -18,9 +36,7 @@ class Terminal:
     def __init__(self, command: list[str], project: Any, **env: str) -> None:
         plain = {name: value for name, value in os.environ.items() if name not in ASSISTANTS}
         self.shown = b""
-        self.pid, self._side = pty.fork()
-        if self.pid == 0:
-            os.execve(command[0], command, {**plain, **project.environment, **env})
+        self._child, self._side = at_terminal(command, {**plain, **project.environment, **env})
 
     def until(self, pattern: bytes, seconds: float = 60.0) -> str:
         """Reads the screen until the pattern stands there; its first group."""
@@ -37,7 +53,7 @@ class Terminal:
         """Everything that was shown, once the program has ended."""
         while self._read():
             pass
-        self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self.code = self._child.wait()
         os.close(self._side)
         return self.shown.decode(errors="replace").replace("\r\n", "\n")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pseudo_terminal import at_terminal
 
 WAITING = """
 import os
@@ -41,18 +41,10 @@ def command(project: Any, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, timeout=90, env={**os.environ, **project.environment})
 
 
-def _interruptible() -> None:
-    """As in a shell's foreground: a suite that runs in the background would hand down that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def watched_until(project: Any, run: str, wanted: bytes) -> tuple[bytes, int]:
     """`stationmaster watch` on a terminal until it shows `wanted`, then Ctrl-C: what it showed, and its exit code."""
-    screen, terminal = pty.openpty()
     argv = [sys.executable, "-m", "stationmaster_server", "watch", run, "--project", str(project.path)]
-    terminals = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-    child = subprocess.Popen(argv, start_new_session=True, preexec_fn=_interruptible, **terminals)
-    os.close(terminal)
+    child, screen = at_terminal(argv)
     seen, deadline, asked = b"", time.monotonic() + 60, False
     while time.monotonic() < deadline:
         try:
