@@ -22,7 +22,7 @@ ASSISTANTS = ("CLAUDECODE", "GEMINI_CLI", "CODEX_SANDBOX", "CODEX_SANDBOX_NETWOR
 
 
 def at_terminal(command: list[str], env: dict[str, str] | None = None) -> tuple[subprocess.Popen[bytes], int]:
-    """The program, and our side of its terminal; without a fork of this process, which may hold threads of libraries."""
+    """The program and our side of its terminal; this process, which may hold threads of libraries, is not forked."""
     ours, theirs = pty.openpty()
     sides = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     child = subprocess.Popen([sys.executable, "-c", LEADER, *command], start_new_session=True, env=env, **sides)
