@@ -21,7 +21,6 @@ from . import adopt_text, checklist, config, digest, scriptfacts
 from .digest import BUILD_DATA, SCRIPT
 from .interpreter import find_python
 from .plan import Plan, Proposal, Validation
-from .project import ProjectFacts
 from .proposal_text import Shown
 from .scriptfacts import ScriptFacts
 from .subject import Subject
@@ -34,16 +33,6 @@ KEYS = (
 LOG_EVERY = 10
 OWN = "script"
 """As `val_data`: the script validates by itself."""
-
-
-def offer(facts: ProjectFacts) -> str:
-    """The sentence that offers to run the project's own script; empty when none trains by itself."""
-    found = scriptfacts.candidates(facts)[:1]
-    return "".join(
-        f"{one.path} trains by itself ({one.evidence}); to run it unchanged: propose_config changes "
-        f'{{"script": "{one.path}"}}.'
-        for one in found
-    )
 
 
 def is_script(given: Mapping[str, Any]) -> bool:

@@ -29,7 +29,8 @@ _MODELS = {
 }  # fmt: skip
 _CALLS = {
     ".backward()": ("pytorch", 4.0), "optimizer.step()": ("pytorch", 3.0), ".apply_gradients()": ("flax", 4.0),
-    ".apply_updates()": ("flax", 4.0), "optimizer.update()": ("flax", 3.0),
+    ".apply_updates()": ("flax", 4.0), "optimizer.update()": ("flax", 3.0), "accelerator.backward()": ("pytorch", 4.0),
+    "fabric.backward()": ("pytorch", 4.0), "engine.backward()": ("pytorch", 4.0),
 }  # fmt: skip
 _BESIDE = 0.2
 """Weight of tests, examples and notebooks' helpers beside the project's own files."""
@@ -105,6 +106,9 @@ def _signs(file: SourceFacts, own_model: bool) -> Iterator[tuple[str, float, Mar
             yield "transformers", 6.0, mark
         elif mark.what.startswith(("jax.", "flax.")):
             yield "flax", 4.0, mark
+    for sign in file.signs:
+        if sign.driver in ("transformers", "trl") and sign.what.partition("(")[0] in dict(file.trainers):
+            yield "transformers", 6.0, Mark(sign.what, sign.line)
     for mark in file.pretrained:
         if "transformers" in seen or "peft" in seen or "trl" in seen:
             # A loop of one's own around a ready model and no model class: there is nothing else to train.

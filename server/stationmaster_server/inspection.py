@@ -7,10 +7,11 @@ from typing import Any
 from stationmaster_trainer.codec import to_plain
 from stationmaster_trainer.facts import ColumnFacts, FileFacts, Finding
 
-from .adopt import offer
 from .answer import clean
 from .devices import Hardware
+from .offers import chosen, offer, unchanged
 from .project import DataCandidate, ProjectFacts, default_data, default_entry
+from .scripts import Script
 from .words import size
 
 _SHOWN = 4
@@ -23,6 +24,7 @@ _COLUMNS = 12
 def plain(facts: ProjectFacts) -> dict[str, Any]:
     """The facts for a tool's structured content, under the names that clients rely on."""
     lists = {"entry_points": facts.entry_points, "models": facts.models, "data": facts.data, "findings": facts.findings}
+    lists |= {"scripts": facts.scripts}
     found = {
         "project_dir": facts.project_dir,
         "framework": facts.framework.name,
@@ -45,6 +47,7 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
         "pretrained": [{"name": name, "evidence": evidence} for name, evidence in facts.pretrained[:_LISTED]],
         "data": [_data_facts(item) for item in facts.data[:_LISTED]],
         "notebooks": facts.notebooks[:_LISTED],
+        "scripts": [_script_facts(script) for script in facts.scripts[:_LISTED]],
         "python": _python_facts(facts),
         "hardware": facts.hardware,
         "findings": facts.findings[:_LISTED],
@@ -55,6 +58,18 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
     }
     harmless: dict[str, Any] = _harmless(to_plain(found))
     return harmless
+
+
+def _script_facts(script: Script) -> dict[str, Any]:
+    drives = [{"driver": d.driver, "weight": d.weight, "evidence": d.evidence} for d in script.drives]
+    return {
+        "path": script.path,
+        "driver": script.drives[0].driver,
+        "runs": script.runs,
+        "drives": drives,
+        "reasons": script.reasons,
+        "command": str(script.command) if script.command else None,
+    }
 
 
 def _harmless(value: Any) -> Any:
@@ -126,6 +141,7 @@ def text(facts: ProjectFacts) -> str:
     """The facts in some 200 tokens: one line each, what cannot go on last but the next step."""
     lines = [
         f"Framework: {facts.framework.name or 'none'} ({_name(facts.framework.why, 160)})",
+        *_loop(facts),
         f"Model: {_model(facts)}",
         f"Data: {_data(facts)}",
         f"Python: {_python(facts)}",
@@ -133,8 +149,8 @@ def text(facts: ProjectFacts) -> str:
     ]
     if facts.notebooks:
         lines.append(f"Notebooks (not trained from): {_listed(list(facts.notebooks))}")
-    if default_entry(facts).path and (offered := offer(facts)):
-        lines.append(f"Script: {_name(offered, 300)}")
+    if default_entry(facts).path and (script := chosen(facts)):
+        lines.append(f"Script: {_name(unchanged(script), 600)}")
     lines += _findings(facts)
     return "\n".join([*lines, f"Next: {next_step(facts)}"])
 
@@ -151,6 +167,21 @@ def next_step(facts: ProjectFacts) -> str:
     if not default_data(facts).train:
         return "ask where the training data are; then ask for the logging backend and call choose_logging."
     return "ask the person for the logging backend (file, tensorboard, wandb), then choose_logging."
+
+
+def _loop(facts: ProjectFacts) -> list[str]:
+    """What drives the loop of the likeliest script, what else might, and the other scripts."""
+    if not facts.scripts:
+        return ["Loop: none in the project; stationmaster's own trains the model"] if facts.models else []
+    first, *others = facts.scripts
+    drive = first.drives[0]
+    line = f"Loop: {drive.name} in {first.path} ({'; '.join(drive.evidence[:2])})"
+    line += "".join(f"; less likely {other.name} ({other.evidence[0]})" for other in first.drives[1:3])
+    if first.reasons and others:
+        line += f"; first of {len(facts.scripts)}, {first.reasons[0]}"
+    shown = [f"{one.path} ({one.drives[0].name}{'' if one.runs else ', no script'})" for one in others[:3]]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return [_name(line + (f"; also {', '.join(shown)}{more}" if shown else ""), 600)]
 
 
 def _model(facts: ProjectFacts) -> str:
@@ -179,8 +210,8 @@ def _data(facts: ProjectFacts) -> str:
 
 
 def _part(path: str, data: tuple[str, str | None, str | None, str]) -> str:
-    for part, chosen in zip(("train", "val", "test"), data[:3], strict=False):
-        if path == chosen:
+    for part, taken in zip(("train", "val", "test"), data[:3], strict=False):
+        if path == taken:
             return f" → {part}"
     return ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import savedmodel
+from . import savedmodel, scripts, startcommands
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
@@ -21,6 +21,7 @@ from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
 from .measuring import measure
 from .modelclass import ModelClass
+from .scripts import Script
 from .sources import FunctionFacts, SourceFacts, read_all
 
 __all__ = ["Data", "DataCandidate", "Entry", "EntryPoint", "ProjectFacts", "default_data", "default_entry", "inspect"]
@@ -81,6 +82,8 @@ class ProjectFacts:
     data: tuple[DataCandidate, ...]
     """Those likely to be trained on first."""
     notebooks: tuple[str, ...]
+    scripts: tuple[Script, ...]
+    """Scripts that train, the likeliest to be meant first; modules that only hold a loop last."""
     python: Interpreter | None
     """The Python that will train; None when there is none (the findings say why)."""
     environment: EnvironmentFacts | None
@@ -123,6 +126,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         pretrained=_pretrained(listing, files),
         data=data,
         notebooks=tuple(listing.notebooks),
+        scripts=scripts.find(files, startcommands.read(project, listing.documents)),
         python=python,
         environment=environment,
         missing=missing,
@@ -258,7 +262,8 @@ def _source_findings(
         if file.trains_on_import and not is_beside(file.path):
             message = f"{file.path}:{file.trains_on_import} starts training when the file is imported"
             advice = 'Put the training below `if __name__ == "__main__":`.'
-            findings.append(Finding("source", "warning", message, advice))
+            entry = file.models or file.functions or file.inline_models  # what holds none can only be run as it is
+            findings.append(Finding("source", "warning" if entry else "info", message, advice))
     return findings
 
 

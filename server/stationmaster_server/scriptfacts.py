@@ -14,9 +14,6 @@ from pathlib import Path
 
 from stationmaster_trainer import entry
 
-from .framework import is_beside
-from .project import ProjectFacts
-
 _VALIDATES = re.compile(r"(do_|run_)?(valid|validate|validation|evaluate|eval|test)(_|$)")
 _HELD_OUT = re.compile(
     r"(^|_)(val|valid|validation|eval|dev|test|holdout)_?(dl|loader|dataloader|ds|set|data|dataset)s?$"
@@ -35,29 +32,6 @@ class ScriptFacts:
     """Signs that it measures on data that it does not train on."""
     saving: tuple[str, ...]
     saves_optimizer: bool
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A script of the project that trains by itself."""
-
-    path: str
-    evidence: str
-    """`file:line what` of its training loop."""
-
-
-def candidates(facts: ProjectFacts) -> list[Candidate]:
-    """Scripts that train when they are run, the likeliest first; modules that only hold a loop are none."""
-    found = [
-        Candidate(point.path, next((mark for mark in point.evidence if _is_loop(mark)), point.evidence[0]))
-        for point in facts.entry_points
-        if "training loop" in point.roles and ("main" in point.roles or point.trains_on_import)
-    ]
-    return sorted(found, key=lambda one: (is_beside(one.path), one.path.count("/"), "train" not in one.path, one.path))
-
-
-def _is_loop(mark: str) -> bool:
-    return any(sign in mark for sign in (".backward()", ".step()", ".fit()", "Trainer(", "grad", "apply_", ".update()"))
 
 
 def look(project: Path, script: str) -> ScriptFacts:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import syntax
+from .drivers import GRADIENTS, Sign, Signs, trainer_of
 from .modelclass import ModelClass, model_kind, settle
 from .syntax import Function, Parameter, Visit
 
@@ -25,10 +26,6 @@ MAX_SECONDS = 8.0
 _RELATED = re.compile(rb"torch|jax|flax|transformers|keras|lightning|build_model|build_data|\bnn\b|Module")
 FUNCTIONS = ("build_model", "build_data", "loss", "metrics")
 """Functions of the user's file that the adapters call."""
-_TRAINERS = frozenset(
-    {"Trainer", "Seq2SeqTrainer", "SFTTrainer", "DPOTrainer", "GRPOTrainer", "RewardTrainer", "KTOTrainer"}
-)
-_GRADIENTS = frozenset({"jax.grad", "jax.value_and_grad", "flax.nnx.grad", "flax.nnx.value_and_grad"})
 _LIBRARIES = frozenset({"torch", "transformers", "jax", "flax", "optax", "numpy", "pandas", "typing", "collections"})
 _STARS = ("torch.nn", "flax.linen", "flax.nnx")
 _NO_MODELS = ("Tokenizer", "Processor", "Config", "FeatureExtractor")
@@ -66,6 +63,16 @@ class SourceFacts:
     """Line of `if __name__ == "__main__"`, else 0."""
     training: tuple[Mark, ...] = ()
     """First of each sign of a training loop."""
+    signs: tuple[Sign, ...] = ()
+    """The same, with what drives the loop."""
+    trainers: tuple[tuple[str, str], ...] = ()
+    """Classes that derive from a library's trainer: (name, driver)."""
+    starters: tuple[str, ...] = ()
+    """Functions that train, directly or by calling others of the file; `*` when a class does."""
+    executed: tuple[str, ...] = ()
+    """Imported names that are called when the file is imported, as full dotted names."""
+    local: tuple[Mark, ...] = ()
+    """Relative imports: `..engine.train`, one dot for the file's own folder."""
     pretrained: tuple[Mark, ...] = ()
     """Identifiers or folders given to `from_pretrained` of a model class."""
     inline_models: tuple[Mark, ...] = ()
@@ -136,11 +143,16 @@ class _File:
         self.body = tree.body
         self.visits = syntax.visits(tree.body)
         self.names, self.stars = syntax.imported_names(self.visits)
-        self.jax = any(name.partition(".")[0] in ("jax", "flax", "optax") for name in self.names.values())
         self.texts = syntax.constants(tree.body)
+        classes = {node.name: node.bases for node in tree.body if isinstance(node, ast.ClassDef)}
+        dotted = {name: next(filter(trainer_of, map(self._dotted, bases)), "") for name, bases in classes.items()}
+        self.trainers = {name: base for name, base in dotted.items() if base}
+        libraries = {name.partition(".")[0] for name in (*self.names.values(), *self.stars)}
+        self.signs = Signs(self._dotted, libraries, self.trainers)
 
     def facts(self) -> SourceFacts:
-        training = [(visit, mark) for visit in self.visits for mark in self._training(visit.node)]
+        training = [(visit, sign) for visit in self.visits for sign in self.signs.of(visit.node)]
+        starters = self._starters(training)
         main = [statement for statement in self.body if syntax.is_main(statement)]
         return SourceFacts(
             self.path,
@@ -153,11 +165,16 @@ class _File:
                 if isinstance(node, Function) and node.name in FUNCTIONS
             ),
             main=main[0].lineno if main else 0,
-            training=_first(mark for _, mark in training),
+            training=_first(Mark(sign.what, sign.line) for _, sign in training),
+            signs=tuple(sorted((sign for _, sign in training), key=lambda sign: sign.line)),
+            trainers=tuple((name, trainer_of(base)) for name, base in self.trainers.items()),
+            starters=tuple(sorted(starters)),
+            local=_first(Mark(*found) for found in syntax.relative_imports(self.visits)),
+            executed=self._executed(),
             pretrained=_first(mark for visit in self.visits for mark in self._pretrained(visit.node)),
             inline_models=tuple(self._inline_models()),
             built=_first(self._built()),
-            trains_on_import=self._trains_on_import(training),
+            trains_on_import=self._trains_on_import(training, starters),
         )
 
     def _dotted(self, node: ast.AST) -> str:
@@ -232,25 +249,6 @@ class _File:
                 return self._constructor(classes[name], classes, depth + 1)
         return ()
 
-    def _training(self, node: ast.AST) -> Iterator[Mark]:
-        if isinstance(node, Function):  # decorators: @jax.value_and_grad
-            yield from (Mark(self._dotted(d), d.lineno) for d in node.decorator_list if self._dotted(d) in _GRADIENTS)
-        if not isinstance(node, ast.Call):
-            return
-        dotted = self._dotted(node.func)
-        if dotted in _GRADIENTS:
-            yield Mark(dotted, node.lineno)
-        elif dotted.rpartition(".")[2] in _TRAINERS and "." in dotted:
-            yield Mark(f"{dotted}(…)", node.lineno)
-        elif isinstance(node.func, ast.Attribute):
-            called, on = node.func.attr, self._dotted(node.func.value).rpartition(".")[2].lower()
-            if called in ("backward", "apply_gradients", "apply_updates"):
-                yield Mark(f".{called}()", node.lineno)
-            elif _is_optimizer(on) and (called == "step" or (called == "update" and self.jax)):
-                yield Mark(f"optimizer.{called}()", node.lineno)
-            elif called == "fit" and ("trainer" in on or "model" in on):
-                yield Mark(".fit()", node.lineno)
-
     def _pretrained(self, node: ast.AST) -> Iterator[Mark]:
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
             return
@@ -268,24 +266,26 @@ class _File:
             if isinstance(value, ast.Call) and model_kind(self._dotted(value.func)) in ("pytorch", "nnx", "linen"):
                 yield Mark(f"{self._dotted(value.func)}(…)", statement.lineno)
 
-    def _trains_on_import(self, training: list[tuple[Visit, Mark]]) -> int:
-        """Line of the first statement that trains on import, directly or by calling a function of the file."""
+    def _executed(self) -> tuple[str, ...]:
+        """Imported names that are called when the file is imported."""
+        visits = (visit for visit in self.visits if visit.executed and isinstance(visit.node, ast.Call))
+        found = {self._dotted(visit.node.func) for visit in visits if isinstance(visit.node, ast.Call)}
+        return tuple(sorted(name for name in found if "." in name))[:100]
+
+    def _starters(self, training: list[tuple[Visit, Sign]]) -> set[str]:
         starters = {visit.function for visit, _ in training} - {""}
-        calls = [
-            (visit, visit.node.func.id)
-            for visit in self.visits
-            if isinstance(visit.node, ast.Call) and isinstance(visit.node.func, ast.Name)
-        ]
+        calls = syntax.bare_calls(self.visits)
         while more := {visit.function for visit, name in calls if name in starters} - starters - {""}:
             starters |= more
+        return starters | {"*" for visit, _ in training if visit.in_class}
+
+    def _trains_on_import(self, training: list[tuple[Visit, Sign]], starters: set[str]) -> int:
+        """Line of the first statement that trains on import, directly or by calling a function of the file."""
         # jax.grad only wraps a function; what trains is the call of its result.
-        lines = [mark.line for visit, mark in training if visit.executed and mark.what not in _GRADIENTS]
+        lines = [sign.line for visit, sign in training if visit.executed and sign.what not in GRADIENTS]
+        calls = syntax.bare_calls(self.visits)
         lines += [visit.node.lineno for visit, name in calls if visit.executed and name in starters]
         return min(lines, default=0)
-
-
-def _is_optimizer(name: str) -> bool:
-    return "optimizer" in name or name in ("opt", "optim", "adam", "adamw", "sgd")
 
 
 def _first(marks: Iterable[Mark]) -> tuple[Mark, ...]:

@@ -47,7 +47,7 @@ def subject(project: Path, given: Mapping[str, Any]) -> Subject:
     _known_framework(framework, why_framework)
     if not model_path:
         unread = "".join(f"; {finding.message}" for finding in facts.findings if finding.check == "source")
-        from .adopt import offer
+        from .offers import offer
 
         way_out = "Write the model in a Python file of the project, or set model_path."
         raise ModelError(f"{found.why}{unread[:600]}.", f"{way_out} {offer(facts)}".rstrip())

@@ -37,6 +37,20 @@ def imported_names(seen: Iterable[Visit]) -> tuple[dict[str, str], list[str]]:
     return names, stars
 
 
+def relative_imports(seen: Iterable[Visit]) -> Iterator[tuple[str, int]]:
+    """(`..engine.train`, line) of each name that a relative import takes, imports for types left out."""
+    for node in (visit.node for visit in seen if not visit.typing_only):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            module = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from ((f"{module}{alias.name}", node.lineno) for alias in node.names)
+
+
+def bare_calls(seen: Iterable[Visit]) -> list[tuple[Visit, str]]:
+    """Calls of a name without a dot."""
+    calls = ((visit, visit.node.func) for visit in seen if isinstance(visit.node, ast.Call))
+    return [(visit, func.id) for visit, func in calls if isinstance(func, ast.Name)]
+
+
 def constants(body: Iterable[ast.stmt]) -> dict[str, str]:
     """Texts bound to a name at the top of the file."""
     found: dict[str, str] = {}

@@ -1,0 +1,49 @@
+"""What of a project may be run as it is, in one sentence each, with the call that does it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .answer import clean
+from .project import ProjectFacts
+from .scripts import Script
+
+MOST_ARGUMENTS = 12
+"""Arguments of a document's command that an offer repeats; more are left to be looked up."""
+
+
+def offer(facts: ProjectFacts) -> str:
+    """The sentence that offers to run the project's own script; empty when none trains by itself."""
+    script = chosen(facts)
+    if script is None:
+        return ""
+    return (
+        f"{clean(script.path, 200)} trains by itself ({clean(script.drives[0].evidence[0], 200)}); {unchanged(script)}"
+    )
+
+
+def chosen(facts: ProjectFacts) -> Script | None:
+    """The script that is most likely meant; None when none trains by itself."""
+    return next((script for script in facts.scripts if script.runs), None)
+
+
+def unchanged(script: Script) -> str:
+    """How to run a script as it is, with the arguments that the project's documents give it."""
+    given, command = changes(script), script.command
+    origin = f" (arguments as in {command.document}:{command.line})" if command and "script_args" in given else ""
+    return clean(f"to run it unchanged: {call(given)}{origin}.", 600)
+
+
+def changes(script: Script) -> dict[str, Any]:
+    """What `propose_config` takes to run the script, with the arguments that the project's documents give it."""
+    given: dict[str, Any] = {"script": script.path}
+    command = script.command
+    if command and command.arguments and command.settled and len(command.arguments) <= MOST_ARGUMENTS:
+        given["script_args"] = list(command.arguments)
+    return given
+
+
+def call(given: dict[str, Any]) -> str:
+    """The call as an assistant writes it."""
+    return f"propose_config changes {json.dumps(given, ensure_ascii=False)}"
