@@ -51,7 +51,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
             probe.flush()
     if spec.config.val_data != "none" and probe.steps and not probe.evaluations:
         reporter.note("no validation was seen while the script ran", probe.steps, level="warning")
-    return Outcome(reporter.stop_requested or "script_ended", probe.steps, 0, time.perf_counter() - began)
+    return Outcome(reporter.stop_requested or "script_ended", probe.steps, probe.samples, time.perf_counter() - began)
 
 
 class _Ending:
@@ -90,7 +90,7 @@ class _Ending:
             reporter.ack(probe.steps)
             seconds = time.perf_counter() - self.began
             reason: str = reporter.stop_requested
-            reporter.write(Finished(time.time(), reporter.elapsed(), probe.steps, reason, seconds, 0))
+            reporter.write(Finished(time.time(), reporter.elapsed(), probe.steps, reason, seconds, probe.samples))
         reporter.flush()
 
 

@@ -86,6 +86,8 @@ class Progress:
         self._curve, self._eval_curve = Curve(), Curve()
         self._speed_samples = self._speed_steps = self._speed_seconds = 0.0
         self._eval_seconds = self._save_seconds = 0.0
+        self.total_steps = self._spec.config.total_steps
+        """As configured; of a script what it or its library said, 0 when nobody has."""
         self._paths: dict[int, str] = {}
         self.step, self.samples, self.epoch = 0, 0, 0.0
         self.phase, self.device, self.sight = "", "", ""
@@ -110,8 +112,10 @@ class Progress:
             self.phase = record.phase
         elif isinstance(record, Started):
             self.started, self.device, self.phase, self.step = record, record.device, "train", record.step
+            self.total_steps = record.total_steps or self.total_steps
         elif isinstance(record, Note):
             self.sight = str(record.facts.get("sight", self.sight))
+            self.total_steps = int(record.facts.get("total_steps", self.total_steps))
         elif isinstance(record, Finished):
             self.finished, self.samples = record, record.samples
         elif isinstance(record, Failure):
@@ -128,7 +132,7 @@ class Progress:
         return {
             "phase": self.phase,
             "step": self.step,
-            "total_steps": self._spec.config.total_steps,
+            "total_steps": self.total_steps,
             "epoch": self.epoch,
             "samples": self.samples,
             "loss": train.loss if train else None,
@@ -148,7 +152,7 @@ class Progress:
 
     @property
     def samples_per_second(self) -> float | None:
-        return self._speed_samples / self._speed_seconds if self._speed_seconds else None
+        return self._speed_samples / self._speed_seconds if self._speed_samples else None
 
     @property
     def eta_seconds(self) -> float | None:
@@ -156,22 +160,22 @@ class Progress:
         if not self._speed_seconds or not self._speed_steps:
             return None
         config = self._spec.config
-        if config.total_steps < 1:
+        if self.total_steps < 1:
             return None
-        left = max(0, config.total_steps - self.step)
+        left = max(0, self.total_steps - self.step)
         validations = self._still_due(config.validate_every) if self._spec.facts.val_samples else 0
         saves = self._still_due(config.checkpoint_every)
         training = left * self._speed_seconds / self._speed_steps
         return training + validations * self._eval_seconds + saves * self._save_seconds
 
     def _still_due(self, every: int) -> int:
-        total = self._spec.config.total_steps
+        total = self.total_steps
         if every < 1 or self.step >= total:
             return 0
         return -(-total // every) - self.step // every  # the last step always counts
 
     def _see_train(self, record: Train) -> None:
-        self.train, self.phase = record, "train"
+        before, self.train, self.phase = self.train, record, "train"
         self.samples, self.epoch = record.samples, record.epoch
         finite = max(0, record.steps - record.nonfinite)
         self._average.add(record.loss, finite or record.steps, record.window_samples)
@@ -181,6 +185,10 @@ class Progress:
             self._speed_samples = self._speed_samples * SPEED_DECAY + record.window_samples
             self._speed_steps = self._speed_steps * SPEED_DECAY + record.steps
             self._speed_seconds = self._speed_seconds * SPEED_DECAY + seconds
+        elif not record.window_samples and before is not None and record.elapsed > before.elapsed:
+            # Of a script that runs as it is: samples are not known, and validation is a part of the time.
+            self._speed_steps = self._speed_steps * SPEED_DECAY + record.steps
+            self._speed_seconds = self._speed_seconds * SPEED_DECAY + record.elapsed - before.elapsed
 
     def _see_eval(self, record: Eval) -> None:
         self.eval, self._eval_seconds = record, record.seconds

@@ -26,29 +26,37 @@ class _Finder:
 
     def __init__(self, known: dict[str, ModuleType], probe: Probe) -> None:
         self.known, self.probe = known, probe
+        self._asking: set[str] = set()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        looks = self.known.pop(fullname, None)
-        if looks is None:
+        if fullname not in self.known or fullname in self._asking:
             return None
+        self._asking.add(fullname)
+        try:
+            return self._found(fullname, path, target)
+        finally:
+            self._asking.discard(fullname)
+
+    def _found(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None) -> ModuleSpec | None:
         for finder in sys.meta_path:
-            found = finder.find_spec(fullname, path, target) if finder is not self else None
+            found = finder.find_spec(fullname, path, target) if hasattr(finder, "find_spec") else None
             if found is not None:
                 if found.loader is not None and hasattr(found.loader, "exec_module"):
-                    _add(found.loader, looks, self.probe)
+                    self._add(found.loader, fullname)
                 return found
         return None
 
+    def _add(self, loader: Any, fullname: str) -> None:
+        """When this loader has executed the module, its probe is installed; to look for a module is no import."""
+        execute = loader.exec_module
 
-def _add(loader: Any, looks: ModuleType, probe: Probe) -> None:
-    """After this one module was executed by this one loader, its probe is installed."""
-    execute = loader.exec_module
+        def exec_module(module: ModuleType) -> None:
+            execute(module)
+            looks = self.known.pop(fullname, None)
+            if looks is not None:
+                with self.probe.harmless(f"looking into {fullname}"):
+                    looks.install(module, self.probe)
 
-    def exec_module(module: ModuleType) -> None:
-        execute(module)
-        with probe.harmless(f"looking into {module.__name__}"):
-            looks.install(module, probe)
-
-    loader.exec_module = exec_module
+        loader.exec_module = exec_module

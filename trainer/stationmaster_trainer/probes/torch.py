@@ -12,14 +12,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ._probe import Probe
+from ._probe import Probe, Seen
 
 MODULE = "torch"
 _FORMATS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float64": "fp64"}
-SIGHT = (
-    "steps, loss, learning rate and gradient norm, from PyTorch itself. Validation figures stand in worker.log alone; "
-    "total steps and samples are not known. resume_run: not available, checkpoints are the script's own."
-)
+SEEN = ("steps", "loss", "learning rate", "gradient norm")
+UNSEEN = ("validation figures (they stand in worker.log)", "total steps")
 TAKES_OVER = 2
 """Steps in a row after which another optimizer's steps are those that count."""
 
@@ -27,14 +25,15 @@ TAKES_OVER = 2
 def install(torch: Any, probe: Probe) -> None:
     """Puts the hooks into the library, once, for all models and optimizers of the script."""
     look = _Look(torch, probe)
-    probe.read = look.read
+    probe.read, probe.take = look.read, look.take
     optimizer, utils = importlib.import_module("torch.optim.optimizer"), torch.nn.utils
     optimizer.register_optimizer_step_pre_hook(look.before_step)
     optimizer.register_optimizer_step_post_hook(look.after_step)
     torch.Tensor.backward = look.backward(torch.Tensor.backward)
     utils.clip_grad_norm_ = utils.clip_grad.clip_grad_norm_ = look.clip(utils.clip_grad_norm_)
     torch.nn.Module.eval = look.eval(torch.nn.Module.eval)
-    torch.amp.GradScaler.scale = look.scale(torch.amp.GradScaler.scale)
+    scaler = torch.amp.GradScaler
+    scaler.scale, scaler.step = look.scale(scaler.scale), look.scaler_step(scaler.step)
 
 
 class _Look:
@@ -48,28 +47,39 @@ class _Look:
         """Norms before clipping since the last step."""
         self.scaled: tuple[Any, Any] = (None, None)
         """A loss times the scaler's factor, and the loss."""
+        self.begun = False
         self.primary: Any = None
         self.others_in_a_row = 0
         self.accumulation = 1
         self.norm: Any = None
         self.rate: Any = None
+        self.calls = 0
+        """Steps of any optimizer."""
         self.closure = False
         """Whether the step was given a function that makes the gradients."""
         self.before_step = self._quiet(self._before_step, "reading the gradients")
         self.after_step = self._quiet(self._after_step, "reading the loss")
 
     def _quiet(self, hook: Callable[..., None], doing: str) -> Callable[..., None]:
+        grad_mode, set_grad = self.torch.is_grad_enabled, self.torch._C._set_grad_enabled
+
         def quiet(optimizer: Any, arguments: Any, named: Any) -> None:
-            if not self.probe.driver:
-                with self.probe.harmless(doing), self.torch.no_grad():
-                    hook(optimizer, arguments, named)
+            before = grad_mode()
+            set_grad(False)
+            try:
+                hook(optimizer, arguments, named)
+            except Exception as error:
+                self.probe.failed(doing, error)
+            finally:
+                set_grad(before)
 
         return quiet
 
     def _before_step(self, optimizer: Any, arguments: Sequence[Any], named: dict[str, Any]) -> None:
+        self.calls += 1
         if not self._counts(optimizer):
             return
-        if not self.probe.steps:
+        if not self.begun:
             self._tell_start(optimizer)
         rate = optimizer.param_groups[0].get("lr")
         self.rate = rate.detach().clone() if isinstance(rate, self.torch.Tensor) else rate
@@ -84,14 +94,16 @@ class _Look:
         return primary is optimizer
 
     def _tell_start(self, optimizer: Any) -> None:
+        self.begun = True
         parameters = {id(one): one for group in optimizer.param_groups for one in group["params"]}
         first = next(iter(parameters.values()))
         device = str(first.device)
         if first.device.type == "cuda":
             device = f"{device} ({self.torch.cuda.get_device_name(first.device)})"
         number = _FORMATS.get(str(first.dtype), str(first.dtype))
-        self.probe.started("pytorch", device, number, sum(one.numel() for one in parameters.values()))
-        self.probe.sight(SIGHT)
+        count = sum(one.numel() for one in parameters.values())
+        self.probe.started(self.probe.driver or "pytorch", device, number, count)
+        self.probe.sight("loop", "PyTorch", SEEN, UNSEEN)
 
     def _norm(self, optimizer: Any) -> Any:
         """Global L2 norm of the gradients before clipping; None when there is none that can be read."""
@@ -99,22 +111,40 @@ class _Look:
         if self.clipped:
             return self.clipped[0] if len(self.clipped) == 1 else torch.stack(self.clipped).square().sum().sqrt()
         grads = [one.grad for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        if not grads or any(grad.is_sparse for grad in grads):
+        if not grads or any(grad.layout is not torch.strided for grad in grads):
             return None
         norms = torch._foreach_norm(grads)
-        device = norms[0].device
-        return torch.linalg.vector_norm(torch.stack([norm.to(device, torch.float32) for norm in norms]))
+        first = norms[0]
+        if any(norm.dtype != torch.float32 or norm.device != first.device for norm in norms):
+            norms = [norm.to(first.device, torch.float32) for norm in norms]
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        scale = getattr(optimizer, "grad_scale", None)  # the optimizer itself divides by it, within the step
+        return norm if scale is None else norm / scale
 
     def _after_step(self, optimizer: Any, arguments: Sequence[Any], named: dict[str, Any]) -> None:
         primary = self.primary() if self.primary is not None else None
         if self.closure and primary is optimizer:
             self.norm = self._norm(optimizer)  # the closure made the gradients within the step
+        if self.probe.driver:  # it asks when its own step is over
+            return
         losses, self.losses, self.clipped = self.losses, [], []
         if primary is not optimizer:
             self.others_in_a_row += 1
             return
         self.others_in_a_row = 0
-        self.probe.step(self._combined(losses), self.norm, self.rate)
+        self.probe.step(Seen(self._combined(losses), self.norm, self.rate))
+
+    def take(self, summed: bool) -> Seen:
+        """What was seen since the last call. `summed`: the losses are parts of one, as `backward()` got them."""
+        losses, self.losses, self.clipped = self.losses, [], []
+        seen = Seen(self._sum(losses) if summed else self._combined(losses), self.norm, self.rate)
+        self.norm = self.rate = None
+        return seen
+
+    def _sum(self, losses: list[tuple[Any, float]]) -> Any:
+        if len(losses) < 2:
+            return losses[0][0] if losses else None
+        return self.torch.stack([loss.float() for loss, _ in losses]).sum()
 
     def _combined(self, losses: list[tuple[Any, float]]) -> Any:
         """The step's mean loss: of several backward passes their mean, a division by their number undone."""
@@ -147,7 +177,7 @@ class _Look:
         @functools.wraps(original)
         def backward(tensor: Any, *arguments: Any, **named: Any) -> Any:
             with self.probe.harmless("taking the loss"):
-                if not self.probe.driver and tensor.numel() == 1:
+                if tensor.numel() == 1:
                     loss = self.scaled[1] if self.scaled[0] is tensor else tensor
                     self.losses.append((loss.detach().clone().reshape(()), _divisor(loss)))
                 self.scaled = (None, None)
@@ -166,6 +196,22 @@ class _Look:
             return scaled
 
         return scale
+
+    def scaler_step(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Notices that the scaler leaves a step out, because a gradient is not finite."""
+
+        @functools.wraps(original)
+        def step(scaler: Any, optimizer: Any, *arguments: Any, **named: Any) -> Any:
+            before = self.calls
+            result = original(scaler, optimizer, *arguments, **named)
+            with self.probe.harmless("noticing a step that was left out"):
+                if self.calls == before and not self.probe.driver and self._counts(optimizer):
+                    losses, self.losses, self.clipped = self.losses, [], []
+                    rate = optimizer.param_groups[0].get("lr")
+                    self.probe.step(Seen(self._combined(losses), None, rate, skipped=True))
+            return result
+
+        return step
 
     def clip(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Takes the norm that clipping returns: it is that before clipping."""
