@@ -63,7 +63,7 @@ def main(request_path: str) -> int:
     """Scores what the request names and writes the answer or the error beside it. Exit code 3: another one goes on."""
     os.dup2(2, 1)
     path = Path(request_path).absolute()
-    lock = process.take_lock(path.parent / LOCK, wait_seconds=2.0)
+    lock = process.take_lock(path.parent / LOCK, wait_seconds=10.0)
     if lock is None:
         print("another evaluation of this run goes on", file=sys.stderr)
         return 3
@@ -72,6 +72,7 @@ def main(request_path: str) -> int:
     started = time.monotonic()
     found = _carded(replace(answer(request), time=time.time(), seconds=time.monotonic() - started))
     rundir.create(path.parent / f"{request.number:03d}.json", codec.dumps(found, indent=1).encode("utf-8", "replace"))
+    os.close(lock)  # who has read the answer may order the next one while this process still leaves
     return 0
 
 
