@@ -98,7 +98,7 @@ class Chat:
         return reply.text
 
     def accepted(self, tool: str, /, **arguments: Any) -> Reply:
-        """The answer of a call that must not be refused; asked again, as it tells, while a busy machine is measuring."""
+        """The answer of a call that must not be refused; asked again, as told, while a busy machine is measuring."""
         while True:
             reply = self(tool, **arguments)
             assert not reply.is_error, reply.text
