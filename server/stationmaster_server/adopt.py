@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import entry
+from stationmaster_trainer import entry, rundir
 from stationmaster_trainer.contract import DataFacts, TrainingConfig
 from stationmaster_trainer.errors import ConfigError, GateError
 from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 
-from . import adopt_text, checklist, config, digest, scriptfacts
+from . import adopt_text, checklist, config, digest, notebook, scriptfacts
 from .digest import BUILD_DATA, SCRIPT
 from .interpreter import find_python
 from .plan import Plan, Proposal, Validation
@@ -41,7 +41,10 @@ def is_script(given: Mapping[str, Any]) -> bool:
 
 
 def parse(project: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes with their types; `script` names the script to run as it is, null goes back to a model."""
+    """The changes with their types; `script` names the script to run as it is, null goes back to a model.
+
+    A notebook is written beside itself as a script, which is the one that runs.
+    """
     typed = config.parse({key: value for key, value in changes.items() if key != "script"})
     if "script" not in changes:
         return typed
@@ -50,6 +53,8 @@ def parse(project: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
         return {"script_args": None, **typed, "framework": None, "model_path": None}
     if not isinstance(script, str):
         raise ConfigError(config.refused("script", script, "a Python file inside the project"))
+    if script.endswith(notebook.SUFFIX):
+        script = notebook.export(project, script)
     path = entry.resolve(script, project).relative_to(project.resolve()).as_posix()
     return {**typed, "framework": SCRIPT, "model_path": path}
 
@@ -123,9 +128,11 @@ def _again(project: Path, plan: Plan, script: str) -> Plan:
 
 
 def propose(
-    project: Path, plan: Plan, given: dict[str, Any], name: str, by: str
+    project: Path, plan: Plan, given: dict[str, Any], name: str, by: str, exported: bool = False
 ) -> tuple[Plan, Shown, Proposal | None]:
     """The plan, what is shown, and the proposal once logging and validation are decided.
+
+    `exported`: the script was just made from a notebook and is shown as a whole.
 
     Raises ConfigError for a key that the script decides, ModelError when the script cannot be read.
     """
@@ -135,13 +142,15 @@ def propose(
     python = find_python(project)
     seen = scriptfacts.look(project, script)
     resolved = _config(plan, given, name)
-    findings = tuple(_findings(script, seen, plan.validation))
+    content = rundir.read(project / script, entry.MAX_BYTES).decode("utf-8", "replace")
+    findings = (*_findings(script, seen, plan.validation), *_notebook_findings(project, script, content))
     facts = ModelFacts(script, {}, 0, 0, "unknown", ())
     split = plan.validation.facts if plan.validation else SplitFacts("", "custom", "the script's own", None, 0, 0)
     defaults = {"log_every": LOG_EVERY, "script_args": (), "actions": {}}
     changed = {key: (given[key], defaults[key]) for key in defaults if given.get(key, defaults[key]) != defaults[key]}
     why = adopt_text.why(resolved, python, seen)
     shown = Shown(resolved, {}, why, split, facts, findings, changed, plan.validation is not None, None)
+    shown = replace(shown, exported=content if exported else "")
     if plan.logging is None or plan.validation is None:
         return plan, shown, None
     parts = digest.parts(project, resolved, python.path)
@@ -198,6 +207,15 @@ def _findings(script: str, seen: ScriptFacts, validation: Validation | None) -> 
         message = f"{script} saves ({seen.saving[0]}), but no optimizer state: it cannot be continued exactly"
         found.append(Finding("checkpoints", "info", message))
     return found
+
+
+def _notebook_findings(project: Path, script: str, content: str) -> list[Finding]:
+    """Of a script that was exported: whether its notebook is another one by now."""
+    origin = notebook.origin(project, content)
+    if origin is None or origin[1]:
+        return []
+    message = f"{origin[0]} changed or is gone since {script} was exported from it; {script} is what runs"
+    return [Finding("notebook", "warning", message, f'Export it again: {{"script": "{origin[0]}"}}.')]
 
 
 def subject(project: Path, given: Mapping[str, Any]) -> Subject:

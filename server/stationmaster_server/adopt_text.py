@@ -7,7 +7,7 @@ import shlex
 from stationmaster_trainer.contract import TrainingConfig
 
 from . import configfile, validate
-from .answer import clean
+from .answer import clean, fence
 from .checklist import QUESTION
 from .interpreter import Interpreter
 from .proposal_text import Shown, difference
@@ -15,6 +15,8 @@ from .scriptfacts import ScriptFacts
 
 OWN = "data, batch size, optimizer, learning rate, schedule, steps, clipping, seed, device, checkpoints"
 """What the script decides."""
+LONGEST = 10_000
+"""Characters of an exported script that are shown."""
 HEADINGS = {
     "Script": ("model_path", "framework", "script_args"),
     "Data": ("val_data",),
@@ -61,6 +63,17 @@ def summary(shown: Shown) -> str:
     )
 
 
+def _exported(shown: Shown) -> list[str]:
+    """The script that was made from a notebook, for the person to read before it runs."""
+    if not shown.exported:
+        return []
+    path = clean(shown.config.model_path, 200)
+    cut = len(shown.exported) > LONGEST
+    rest = f"; {shown.exported[LONGEST:].count(chr(10)):,} more lines stand in the file" if cut else ""
+    line = f"Written from the notebook, nothing else was changed; show it to the person before asking{rest}: {path}"
+    return [line, fence(shown.exported[:LONGEST], path, LONGEST)]
+
+
 def text(shown: Shown, digest: str | None, gates: str) -> str:
     """The whole answer; it ends with the checklist's question."""
     lines = [f"{command(shown.config)}: this script trains by itself and runs unchanged.", "```yaml"]
@@ -74,4 +87,5 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
     if shown.changes:
         lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
     lines += [gates, f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed."]
+    lines += _exported(shown)
     return "\n".join([*lines, QUESTION])

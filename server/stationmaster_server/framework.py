@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .sources import Mark, SourceFacts
+from .marks import Mark, place
+from .sources import SourceFacts
 
 FRAMEWORKS = ("pytorch", "transformers", "flax")
 PACKAGES: dict[str, tuple[str, ...]] = {
@@ -62,8 +63,8 @@ def detect(files: Iterable[SourceFacts], model_folders: Sequence[str] = ()) -> F
         share = _BESIDE if is_beside(file.path) else 1.0
         for framework, weight, mark in _signs(file, own_model):
             weights[framework] += weight * share
-            evidence[framework].append((weight * share, f"{file.path}:{mark.line} {mark.what}"))
-    others = tuple(f"{file.path}:{mark.line} import {mark.what}" for file in files for mark in _others(file))
+            evidence[framework].append((weight * share, f"{place(file.path, mark.line)} {mark.what}"))
+    others = tuple(f"{place(file.path, mark.line)} import {mark.what}" for file in files for mark in _others(file))
     if not weights and model_folders:
         saved = model_mark(model_folders[0])
         return FrameworkFacts("transformers", f"a saved model, {saved}", (saved,), others=others)

@@ -1,140 +1,18 @@
-"""An inspected project as it is told: a text of some 200 tokens, and the facts behind it as plain values."""
+"""An inspected project as it is told: a text of some 200 tokens; `inspection_facts` has the same for programs."""
 
 from __future__ import annotations
 
-from typing import Any
+from stationmaster_trainer.facts import Finding
 
-from stationmaster_trainer.codec import to_plain
-from stationmaster_trainer.facts import ColumnFacts, FileFacts, Finding
-
+from . import offers
 from .answer import clean
 from .devices import Hardware
+from .notebooks import NotebookFacts
 from .offers import chosen, offer, unchanged
 from .project import DataCandidate, ProjectFacts, default_data, default_entry
-from .scripts import Script
 from .words import size
 
 _SHOWN = 4
-_LISTED = 20
-"""Entry points, models, data and findings that the facts list; `left_out` counts the rest."""
-_COLUMNS = 12
-"""Columns of a table that are listed one by one, beside its target and those with missing cells."""
-
-
-def plain(facts: ProjectFacts) -> dict[str, Any]:
-    """The facts for a tool's structured content, under the names that clients rely on."""
-    lists = {"entry_points": facts.entry_points, "models": facts.models, "data": facts.data, "findings": facts.findings}
-    lists |= {"scripts": facts.scripts}
-    found = {
-        "project_dir": facts.project_dir,
-        "framework": facts.framework.name,
-        "framework_why": facts.framework.why,
-        "framework_evidence": facts.framework.evidence,
-        "entry_points": [
-            {"path": entry.path, "roles": entry.roles, "evidence": entry.evidence[:4]}
-            for entry in facts.entry_points[:_LISTED]
-        ],
-        "models": [
-            {
-                "name": model.name,
-                "evidence": f"{model.path}:{model.line}",
-                "kind": model.kind,
-                "parameters": [p.name if p.default is None else f"{p.name}={p.default}" for p in model.parameters],
-                "part_of": model.part_of,
-            }
-            for model in facts.models[:_LISTED]
-        ],
-        "pretrained": [{"name": name, "evidence": evidence} for name, evidence in facts.pretrained[:_LISTED]],
-        "data": [_data_facts(item) for item in facts.data[:_LISTED]],
-        "notebooks": facts.notebooks[:_LISTED],
-        "scripts": [_script_facts(script) for script in facts.scripts[:_LISTED]],
-        "python": _python_facts(facts),
-        "hardware": facts.hardware,
-        "findings": facts.findings[:_LISTED],
-        "left_out": {name: len(items) - _LISTED for name, items in lists.items() if len(items) > _LISTED},
-        "default": {"entry": default_entry(facts)._asdict(), "data": default_data(facts)._asdict()},
-        "script": offer(facts),
-        "next": next_step(facts),
-    }
-    harmless: dict[str, Any] = _harmless(to_plain(found))
-    return harmless
-
-
-def _script_facts(script: Script) -> dict[str, Any]:
-    drives = [{"driver": d.driver, "weight": d.weight, "evidence": d.evidence} for d in script.drives]
-    return {
-        "path": script.path,
-        "driver": script.drives[0].driver,
-        "runs": script.runs,
-        "drives": drives,
-        "reasons": script.reasons,
-        "command": str(script.command) if script.command else None,
-    }
-
-
-def _harmless(value: Any) -> Any:
-    """Plain values with every text of the project cleaned: names of columns and classes may hold anything."""
-    if isinstance(value, str):
-        return clean(value, 4096)
-    if isinstance(value, dict):
-        return {clean(key, 200): _harmless(item) for key, item in value.items()}
-    return [_harmless(item) for item in value] if isinstance(value, list) else value
-
-
-def _data_facts(item: DataCandidate) -> dict[str, Any]:
-    found: dict[str, Any] = {"path": item.path, "format": item.format, "role": item.role, "bytes": item.bytes}
-    about = item.measured
-    if about is None:
-        return found
-    if about.problem:
-        return {**found, "problem": about.problem}
-    return {
-        **found,
-        "rows": about.rows,
-        "column_count": len(about.columns),
-        "columns": [_column(column) for column in _told_columns(about)],
-        "target": about.target,
-        "target_why": about.target_why,
-        "task": about.task,
-        "task_why": about.task_why,
-        "classes": about.classes,
-        "shape": about.shape,
-    }
-
-
-def _told_columns(about: FileFacts) -> list[ColumnFacts]:
-    """The first ones, the target, and those with missing cells, in the order of the file."""
-    first = {column.name for column in about.columns[:_COLUMNS]}
-    gaps = [column.name for column in about.columns if column.missing][:_COLUMNS]
-    return [column for column in about.columns if column.name in {*first, *gaps, about.target}]
-
-
-def _column(column: ColumnFacts) -> dict[str, Any]:
-    values = {
-        "name": column.name,
-        "dtype": column.dtype,
-        "unique": column.unique,
-        "low": column.low,
-        "high": column.high,
-    }
-    if column.missing:
-        values["missing"] = column.missing
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _python_facts(facts: ProjectFacts) -> dict[str, Any] | None:
-    python = facts.python
-    if python is None:
-        return None
-    return {
-        "path": python.path,
-        "version": python.version,
-        "why": python.why,
-        "frameworks": python.frameworks,
-        "packages": facts.environment.packages if facts.environment else {},
-        "missing": facts.missing,
-        "others": python.others,
-    }
 
 
 def text(facts: ProjectFacts) -> str:
@@ -147,8 +25,7 @@ def text(facts: ProjectFacts) -> str:
         f"Python: {_python(facts)}",
         f"Hardware: {_hardware(facts.hardware)}",
     ]
-    if facts.notebooks:
-        lines.append(f"Notebooks (not trained from): {_listed(list(facts.notebooks))}")
+    lines += _notebooks(facts)
     if default_entry(facts).path and (script := chosen(facts)):
         lines.append(f"Script: {_name(unchanged(script), 600)}")
     lines += _findings(facts)
@@ -158,6 +35,8 @@ def text(facts: ProjectFacts) -> str:
 def next_step(facts: ProjectFacts) -> str:
     """What to do now: correct what refuses a start, else ask for the logging backend."""
     errors = [finding for finding in facts.findings if finding.severity == "error"]
+    if chosen(facts) or offers.notebook(facts):  # no framework of ours is needed for a script of theirs
+        errors = [finding for finding in errors if finding.check != "framework"]
     if errors:
         return "correct the errors above, then inspect_project again; choose_logging can be asked meanwhile."
     if not default_entry(facts).path:
@@ -167,6 +46,22 @@ def next_step(facts: ProjectFacts) -> str:
     if not default_data(facts).train:
         return "ask where the training data are; then ask for the logging backend and call choose_logging."
     return "ask the person for the logging backend (file, tensorboard, wandb), then choose_logging."
+
+
+def _notebooks(facts: ProjectFacts) -> list[str]:
+    """The one that trains with its offer, and what else there is."""
+    if not facts.notebooks:
+        return []
+    offered = offers.notebook(facts) if default_entry(facts).path or chosen(facts) else ""
+    lines = [f"Notebook: {offered}"] if offered else []
+    others = facts.notebooks[1:] if offered else facts.notebooks
+    told = [f"{one.path} ({one.problem or _cells(one)})" for one in others]
+    return [*lines, f"Notebooks: {_listed(told)}"] if told else lines
+
+
+def _cells(one: NotebookFacts) -> str:
+    trains = f"cell {', '.join(map(str, one.trains[:4]))} trains: {one.drives[0].name}" if one.trains else "no training"
+    return f"{one.cells} cells, {trains}"
 
 
 def _loop(facts: ProjectFacts) -> list[str]:

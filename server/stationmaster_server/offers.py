@@ -14,10 +14,10 @@ MOST_ARGUMENTS = 12
 
 
 def offer(facts: ProjectFacts) -> str:
-    """The sentence that offers to run the project's own script; empty when none trains by itself."""
+    """The sentence that offers to run the project's own script, else its notebook; empty when none trains by itself."""
     script = chosen(facts)
     if script is None:
-        return ""
+        return notebook(facts)
     return (
         f"{clean(script.path, 200)} trains by itself ({clean(script.drives[0].evidence[0], 200)}); {unchanged(script)}"
     )
@@ -33,6 +33,16 @@ def unchanged(script: Script) -> str:
     given, command = changes(script), script.command
     origin = f" (arguments as in {command.document}:{command.line})" if command and "script_args" in given else ""
     return clean(f"to run it unchanged: {call(given)}{origin}.", 600)
+
+
+def notebook(facts: ProjectFacts) -> str:
+    """The sentence that offers to export the notebook that trains; empty when none does."""
+    trains = [one for one in facts.notebooks if one.trains]
+    if not trains:
+        return ""
+    one, cells = trains[0], ", ".join(map(str, trains[0].trains[:4]))
+    what = f"{one.path} trains in cell {cells} of {one.cells} ({one.drives[0].name})"
+    return clean(f"{what}; to export it as a script, shown before it runs: {call({'script': one.path})}.", 600)
 
 
 def changes(script: Script) -> dict[str, Any]:

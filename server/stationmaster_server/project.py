@@ -13,7 +13,7 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import savedmodel, scripts, startcommands
+from . import notebooks, savedmodel, scripts, startcommands
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
@@ -21,6 +21,7 @@ from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
 from .measuring import measure
 from .modelclass import ModelClass
+from .notebooks import NotebookFacts
 from .scripts import Script
 from .sources import FunctionFacts, SourceFacts, read_all
 
@@ -81,7 +82,8 @@ class ProjectFacts:
     """Identifiers or folders of ready models: (identifier, evidence)."""
     data: tuple[DataCandidate, ...]
     """Those likely to be trained on first."""
-    notebooks: tuple[str, ...]
+    notebooks: tuple[NotebookFacts, ...]
+    """Those that train first."""
     scripts: tuple[Script, ...]
     """Scripts that train, the likeliest to be meant first; modules that only hold a loop last."""
     python: Interpreter | None
@@ -102,7 +104,8 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     listing.model_folders += [folder for folder in listing.config_folders if savedmodel.is_model(project / folder)]
     files, left_out = read_all(project, listing.python)
     listing.notes += [left_out] if left_out else []
-    framework = detect(files, listing.model_folders)
+    notes, code = notebooks.read_all(project, listing.notebooks)
+    framework = detect([*files, *code], listing.model_folders)
     data = _sorted_data(listing.data)
     python, findings = _python(project, setting)
     environment: EnvironmentFacts | None = None
@@ -125,7 +128,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         built=_built(files),
         pretrained=_pretrained(listing, files),
         data=data,
-        notebooks=tuple(listing.notebooks),
+        notebooks=tuple(notes),
         scripts=scripts.find(files, startcommands.read(project, listing.documents)),
         python=python,
         environment=environment,
@@ -246,8 +249,6 @@ def _source_findings(
     if framework.name is None:
         beside = f" Of other libraries: {framework.others[0]}." if framework.others else ""
         advice = "Write the model as an nn.Module (or flax nnx.Module) in a Python file."
-        if listing.notebooks and not listing.python:
-            advice = f"Export the notebook: jupyter nbconvert --to script {listing.notebooks[0]}."
         findings.append(Finding("framework", "error", f"{framework.why}.{beside}", advice))
     elif framework.others:
         names = " and ".join(dict.fromkeys(other.rpartition(" ")[2] for other in framework.others))

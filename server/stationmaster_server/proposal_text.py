@@ -39,6 +39,8 @@ class Shown:
     """Whether the validation gate is passed."""
     seconds: float | None
     """Estimated training time."""
+    exported: str = ""
+    """A script that this call made from a notebook, to be shown as a whole."""
 
 
 def comments(shown: Shown) -> dict[str, str]:

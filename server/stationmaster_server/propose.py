@@ -16,7 +16,7 @@ from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding
 from stationmaster_trainer.rundir import RUNS
 
-from . import adopt, backends, checks, configfile, digest, leases, proposal_text, trust
+from . import adopt, backends, checks, configfile, digest, leases, notebook, proposal_text, trust
 from .checks import Known as Checked
 from .config import consistent, refuse, refused
 from .devices import hardware
@@ -47,7 +47,7 @@ def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASS
     if "logging" in typed:
         plan = backends.choose(plan, typed["logging"] or ("file",), by)
     if adopt.is_script(given):
-        return _propose_script(project, plan, given, by)
+        return _propose_script(project, plan, given, by, str(changes.get("script") or "").endswith(notebook.SUFFIX))
     plan, found = grounded(project, plan, given, typed, started)
     plan = replace(plan, run_name=str(found.given.get("run_name") or _run_name(project, plan, found.model.model_name)))
     shown = _shown(project, plan, found)
@@ -56,11 +56,11 @@ def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASS
     return with_proposal(replace(plan, changes=found.given), _proposal(project, found, shown, by)), shown
 
 
-def _propose_script(project: Path, plan: Plan, given: dict[str, Any], by: str) -> tuple[Plan, Shown]:
+def _propose_script(project: Path, plan: Plan, given: dict[str, Any], by: str, exported: bool) -> tuple[Plan, Shown]:
     """The same for a script that runs as it is."""
     stem = Path(str(given["model_path"])).stem
     plan = replace(plan, changes=given, run_name=str(given.get("run_name") or _run_name(project, plan, stem)))
-    plan, shown, proposal = adopt.propose(project, plan, given, plan.run_name, by)
+    plan, shown, proposal = adopt.propose(project, plan, given, plan.run_name, by, exported)
     return (with_proposal(plan, proposal) if proposal else replace(plan, proposal=None)), shown
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .drivers import DRIVERS, Sign
 from .framework import is_beside
+from .marks import place
 from .sources import SourceFacts
 from .startcommands import StartCommand
 
@@ -78,6 +79,11 @@ def find(files: Sequence[SourceFacts], commands: Iterable[StartCommand]) -> tupl
     return tuple(sorted(left, key=_order))
 
 
+def weigh(file: SourceFacts) -> tuple[Drive, ...]:
+    """What drives the loop by the signs of one file alone."""
+    return _drives((sign, file.path, 1.0) for sign in file.signs)
+
+
 def _signs(file: SourceFacts, project: Mapping[str, str]) -> list[Sign]:
     """The file's own signs, and trainers of other files of the project that it makes."""
     own = dict(file.trainers)
@@ -90,7 +96,7 @@ def _drives(weighed: Iterable[tuple[Sign, str, float]]) -> tuple[Drive, ...]:
     best: dict[str, dict[str, tuple[float, str]]] = defaultdict(dict)
     trains: set[str] = set()
     for sign, path, share in weighed:
-        mark = (sign.weight * share, f"{path}:{sign.line} {sign.what}")
+        mark = (sign.weight * share, f"{place(path, sign.line)} {sign.what}")
         if sign.what not in best[sign.driver] or best[sign.driver][sign.what][0] < mark[0]:
             best[sign.driver][sign.what] = mark
         if sign.trains:
@@ -160,8 +166,8 @@ def _target(path: str, module: str, known: Mapping[str, SourceFacts]) -> tuple[s
     else:
         places, parts = list(dict.fromkeys([folder, "", "src"])), module.split(".")
     for cut in (len(parts), len(parts) - 1):
-        for place in places if cut else ():
-            base = posixpath.join(place, *parts[:cut])
+        for folder in places if cut else ():
+            base = posixpath.join(folder, *parts[:cut])
             for candidate in (f"{base}.py", f"{base}/__init__.py"):
                 if candidate in known:
                     return candidate, ".".join(parts[cut:])

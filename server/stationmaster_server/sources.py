@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import syntax
 from .drivers import GRADIENTS, Sign, Signs, trainer_of
+from .marks import Mark, first
 from .modelclass import ModelClass, model_kind, settle
 from .syntax import Function, Parameter, Visit
 
@@ -29,15 +30,6 @@ FUNCTIONS = ("build_model", "build_data", "loss", "metrics")
 _LIBRARIES = frozenset({"torch", "transformers", "jax", "flax", "optax", "numpy", "pandas", "typing", "collections"})
 _STARS = ("torch.nn", "flax.linen", "flax.nnx")
 _NO_MODELS = ("Tokenizer", "Processor", "Config", "FeatureExtractor")
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Something seen in a file."""
-
-    what: str
-    """`import torch`, `.backward()`, `transformers.Trainer(…)`, …"""
-    line: int
 
 
 @dataclass(frozen=True)
@@ -114,8 +106,13 @@ def read(project: Path, path: str, *, any_content: bool = True) -> SourceFacts:
         return SourceFacts(path, problem=f"not read: {size:,} bytes, more than {MAX_BYTES:,}")
     if not any_content and not _RELATED.search(content):
         return SourceFacts(path, bytes=size)
+    return of_text(path, content)
+
+
+def of_text(path: str, content: bytes) -> SourceFacts:
+    """What a text says of training, under the name of the file that it stands in."""
     try:
-        return _File(path, size, _parse(content)).facts()
+        return _File(path, len(content), _parse(content)).facts()
     except SyntaxError as error:
         return SourceFacts(path, problem=f"syntax error: {error.msg}", line=error.lineno or 0)
     except (ValueError, RecursionError, MemoryError) as error:
@@ -157,7 +154,7 @@ class _File:
         return SourceFacts(
             self.path,
             bytes=self.size,
-            imports=_first(self._imports()),
+            imports=first(self._imports()),
             models=tuple(self._models()),
             functions=tuple(
                 FunctionFacts(node.name, node.lineno, syntax.parameters(node))
@@ -165,15 +162,15 @@ class _File:
                 if isinstance(node, Function) and node.name in FUNCTIONS
             ),
             main=main[0].lineno if main else 0,
-            training=_first(Mark(sign.what, sign.line) for _, sign in training),
+            training=first(Mark(sign.what, sign.line) for _, sign in training),
             signs=tuple(sorted((sign for _, sign in training), key=lambda sign: sign.line)),
             trainers=tuple((name, trainer_of(base)) for name, base in self.trainers.items()),
             starters=tuple(sorted(starters)),
-            local=_first(Mark(*found) for found in syntax.relative_imports(self.visits)),
+            local=first(Mark(*found) for found in syntax.relative_imports(self.visits)),
             executed=self._executed(),
-            pretrained=_first(mark for visit in self.visits for mark in self._pretrained(visit.node)),
+            pretrained=first(mark for visit in self.visits for mark in self._pretrained(visit.node)),
             inline_models=tuple(self._inline_models()),
-            built=_first(self._built()),
+            built=first(self._built()),
             trains_on_import=self._trains_on_import(training, starters),
         )
 
@@ -286,11 +283,3 @@ class _File:
         calls = syntax.bare_calls(self.visits)
         lines += [visit.node.lineno for visit, name in calls if visit.executed and name in starters]
         return min(lines, default=0)
-
-
-def _first(marks: Iterable[Mark]) -> tuple[Mark, ...]:
-    """The first mark of each kind, by line."""
-    found: dict[str, Mark] = {}
-    for mark in sorted(marks, key=lambda mark: mark.line):
-        found.setdefault(mark.what, mark)
-    return tuple(found.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from project_shapes import ACCELERATE, ENGINE, ENGINE_MAIN, NET, RAW, SHAPES, SKLEARN, TRAINER
 
-from stationmaster_server import inspection, startcommands
+from stationmaster_server import inspection, inspection_facts, startcommands
 from stationmaster_server.offers import changes, offer
 from stationmaster_server.project import ProjectFacts, inspect
 
@@ -113,7 +113,7 @@ def test_placeholders_and_secrets_are_not_offered_as_arguments(write: Write, arg
     root = write({"train.py": RAW, "model.py": NET, "run.sh": f"python train.py --x {argument}\n"})
     facts = look(root)
     assert changes(facts.scripts[0]) == {"script": "train.py"}
-    assert "hf_abc" not in str(inspection.plain(facts)) + inspection.text(facts)
+    assert "hf_abc" not in str(inspection_facts.plain(facts)) + inspection.text(facts)
 
 
 def test_relative_imports_and_src_layouts_lead_to_the_loop(write: Write) -> None:

@@ -207,9 +207,3 @@ def test_other_libraries_are_told(write: Write) -> None:
     facts = look(write({"lit.py": code}))
     assert facts.framework.name == "pytorch"
     assert any("lightning seen (lit.py:1)" in finding.message for finding in facts.findings)
-
-
-def test_notebooks_alone_are_told_with_the_way_to_export_them(write: Write) -> None:
-    facts = look(write({"train.ipynb": "{}"}))
-    assert facts.notebooks == ("train.ipynb",)
-    assert any("nbconvert --to script train.ipynb" in finding.advice for finding in facts.findings)

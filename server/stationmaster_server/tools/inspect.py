@@ -22,7 +22,8 @@ def register(server: Stationmaster, roots: Roots) -> None:
     def inspect_project(project_dir: str) -> CallToolResult:
         """Looks at a project without importing its code. Returns the framework, entry points, models, data files with
         rows and classes, the Python that would train, the hardware, what is missing and the next step."""
-        from ..inspection import plain, text
+        from ..inspection import text
+        from ..inspection_facts import plain
         from ..project import inspect
 
         facts = inspect(roots.project(project_dir))
