@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from data_files import Files, found
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
 
 def test_digits_are_counted_on_both_sides_without_overlap(files: Files) -> None:
@@ -18,14 +18,16 @@ def test_digits_are_counted_on_both_sides_without_overlap(files: Files) -> None:
         assert facts.train_counts[name] + facts.val_counts[name] == counts[index]
         assert abs(facts.val_counts[name] - counts[index] / 5) <= 1
     assert not [finding for finding in facts.findings if finding.severity != "info"]
-    assert "under 5 points are noise" in found(facts, "small_validation")[0].message
+    assert "under 5 points (3 near 90 %) are noise" in found(facts, "small_validation")[0].message
 
 
 def test_a_small_validation_part_says_how_much_is_noise(files: Files) -> None:
     load_breast_cancer(as_frame=True).frame.head(180).to_csv(files.path / "t.csv", index=False)
     (finding,) = found(files.facts("t.csv"), "small_validation")
     assert finding.severity == "warning"
-    assert finding.message == "with 36 validation samples, accuracy differences under 16 points are noise."
+    assert (
+        finding.message == "with 36 validation samples, accuracy differences under 16 points (10 near 90 %) are noise."
+    )
 
 
 def test_copied_rows_are_an_overlap_with_their_numbers(files: Files) -> None:
@@ -122,7 +124,10 @@ def test_few_samples_and_unscaled_regression_are_said(files: Files) -> None:
     rng = np.random.default_rng(0)
     facts = files.facts(files.table("t.csv", size=rng.normal(size=30), price=rng.normal(size=30)))
     assert "24 training samples are few" in found(facts, "few_samples")[0].message
-    assert "6 validation samples are few" in found(facts, "small_validation")[0].message
+    assert (
+        "with 6 validation samples, differences of the mean squared error under"
+        in found(facts, "small_validation")[0].message
+    )
 
 
 def test_the_worst_findings_come_first(files: Files) -> None:
@@ -131,3 +136,26 @@ def test_the_worst_findings_come_first(files: Files) -> None:
     order = ["error", "warning", "info"]
     ranks = [order.index(finding.severity) for finding in facts.findings]
     assert ranks == sorted(ranks) and len(set(ranks)) == 2
+
+
+def test_classes_with_few_samples_are_counted(files: Files) -> None:
+    x = np.random.default_rng(0).normal(size=130)
+    facts = files.facts(files.table("t.csv", size=x, label=["a", "b"] * 60 + ["c"] * 10))
+    (rare,) = found(facts, "rare_class")
+    assert (rare.severity, rare.facts) == ("warning", {"train": {"c": 8}}) and "'c' (8)" in rare.message
+    (held,) = found(files.facts(files.table("u.csv", size=x, label=["a", "b"] * 50 + ["c"] * 30)), "rare_class")
+    assert (held.severity, held.facts) == ("info", {"val": {"c": 6}})
+
+
+def test_a_mean_error_has_its_noise_in_percent(files: Files) -> None:
+    load_diabetes(as_frame=True).frame.to_csv(files.path / "t.csv", index=False)
+    (finding,) = found(files.facts("t.csv"), "small_validation")
+    assert finding.severity == "warning" and "with 88 validation samples" in finding.message
+    assert 15 < finding.facts["percent"] < 40, "√(2/88) · 1.96 is 30 % for normal errors"
+
+
+def test_a_language_model_is_told_its_noise_and_what_frequencies_score(files: Files) -> None:
+    letters = np.random.default_rng(0).choice(list("etaoin "), 40_000)
+    (finding,) = found(files.facts(files.write("t.txt", "".join(letters)), sequence_length=100), "small_validation")
+    assert finding.severity == "info" and abs(finding.facts["baseline"] - np.log(7)) < 0.02
+    assert finding.facts["nats"] < 0.02

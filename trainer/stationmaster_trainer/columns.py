@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+
+from . import dates
 
 Kind = Literal["number", "boolean", "text", "date", "list", "object"]
 NO_VALUE = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-", "--", "."})
 """Cells (lower case, stripped) that mean "no value" in a column that otherwise holds numbers."""
 MOSTLY = 0.8
 """Share of number cells from which a text column is taken for a numeric one with wrong cells in it."""
-_DATE = re.compile(
-    r"(\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[/.]\d{1,2}[/.]\d{2,4}|\d{4}/\d{1,2}/\d{1,2})"
-    r"([T ]\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?)? ?(Z|[AaPp][Mm]|[+-]\d{2}:?\d{2})?"
-)
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Column:
     kind: Kind
     values: np.ndarray
     """number: any numeric dtype (N,), NaN or infinite = missing; boolean: bool or float (N,); text: int64 codes into
-    `levels`, -1 = missing; date: float64 (N,) that grows with time; list: numeric (N, …); object: -1 = missing."""
+    `levels`, -1 = missing; date: float64 (N,) seconds since 1970; list: numeric (N, …); object: -1 = missing."""
     levels: tuple[str, ...] = ()
     """Sorted texts that the codes of a text column stand for."""
     odd: tuple[tuple[int, str], ...] = ()
@@ -109,8 +106,8 @@ def from_codes(name: str, codes: np.ndarray, levels: tuple[str, ...]) -> Column:
     """A column from texts: codes (N,), -1 = missing, into sorted `levels`. Recognises numbers and dates in them."""
     if not levels:
         return Column(name, "number", np.full(len(codes), np.nan))
-    if all(_DATE.fullmatch(level.strip()) for level in _sample(levels, 200)):
-        return Column(name, "date", np.where(codes < 0, np.nan, codes.astype(np.float64)))
+    if all(dates.PATTERN.fullmatch(level.strip()) for level in _sample(levels, 200)):
+        return Column(name, "date", np.append(dates.seconds(levels), np.nan)[codes])
     return _numeric(name, codes, levels) or Column(name, "text", codes, levels)
 
 

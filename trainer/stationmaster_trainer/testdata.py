@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import entry, findings, formats, images, missing, tabular, text, tokens, userdata
+from . import copies, entry, formats, images, missing, tabular, text, tokens, userdata
 from .contract import Spec
 from .dataset import ArrayDataset, Data, Dataset
 from .datasettings import BUILD_DATA
@@ -78,15 +78,15 @@ def overlap(data: Data, test: TestData, name: str) -> tuple[dict[str, int], tupl
 
     Raises DataError when so many do that the set was not held out.
     """
-    counts = {"training": findings.shared(data, data.train, test.dataset)}
+    counts = {"training": copies.shared(data, data.train, test.dataset)}
     if data.val is not None:
-        counts["validation"] = findings.shared(data, data.val, test.dataset)
+        counts["validation"] = copies.shared(data, data.val, test.dataset)
     n, found = len(test.dataset), []
     for part, count in counts.items():
         if not count:
             continue
         message = f"{count:,} of {n:,} test samples ({count / n:.1%}) also stand in the {part} part."
-        if findings.few_values(data.train):
+        if copies.few_values(data.train):
             advice = "The inputs take few different values, so equal samples are to be expected."
         elif count > TOO_MUCH * n:
             raise DataError(f"{name} was not held out: {message}", "Give data that had no part in the training.")
