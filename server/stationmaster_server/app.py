@@ -54,7 +54,7 @@ class Stationmaster(MCPServer[Any]):
             raise
 
     async def list_tools(self) -> list[ListedTool]:
-        """The tools with the bytes that help a model: no generated titles, no output schema, no indentation."""
+        """The tools with the bytes that help a model: no generated titles, no defaults of null, no output schema."""
         return [tool.model_copy(update=_lean(tool)) for tool in await super().list_tools()]
 
 
@@ -94,17 +94,20 @@ def build_server(roots: Roots) -> Stationmaster:
 
 
 def _lean(tool: ListedTool) -> dict[str, Any]:
-    schema = _without_titles(tool.input_schema)
+    schema = _lean_schema(tool.input_schema)
     return {"description": " ".join((tool.description or "").split()), "input_schema": schema, "output_schema": None}
 
 
-def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+def _lean_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without titles, and without defaults of null: what is not required may be left out."""
     schema = copy.deepcopy(schema)
 
     def strip(node: Any) -> None:
         if isinstance(node, dict):
             if isinstance(node.get("title"), str):
                 del node["title"]
+            if "anyOf" in node and node.get("default", 0) is None:
+                del node["default"]
             for child in node.values():
                 strip(child)
         elif isinstance(node, list):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stationmaster_trainer.errors import GateError
 
-from . import trust
+from . import preflight_text, trust
 from .answer import plain
 from .plan import ASSISTANT, Approval, Plan, Proposal, approved
 
@@ -28,7 +28,10 @@ def question(plan: Plan) -> str:
 def essentials(proposal: Proposal) -> str:
     """Run, model and data, and the warnings, in a few lines; file and column names in it came from outside."""
     warnings = [f"- {plain(finding.message, 300)}" for finding in proposal.findings if finding.severity != "info"]
-    lines = [f"Start training {plain(proposal.config.run_name, 100)}?", plain(proposal.summary, 600), *warnings[:5]]
+    lines = [f"Start training {plain(proposal.config.run_name, 100)}?", plain(proposal.summary, 600)]
+    if proposal.smoke is not None:
+        lines.append(preflight_text.smoke(proposal.smoke, proposal.config, proposal.facts.val_samples))
+    lines += warnings[:5]
     return "\n".join([*lines, f"Digest {proposal.digest[:12]}."])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stationmaster_trainer import codec
 from stationmaster_trainer.errors import GateError
 
 from .plan import Plan, approved
@@ -147,7 +148,9 @@ def _configuration(plan: Plan) -> Gate:
     proposal = plan.proposal
     if proposal is None:
         return Gate("configuration", "open")
-    evidence = {"digest": proposal.digest, "parts": proposal.parts, "changes": plan.changes}
+    evidence: dict[str, Any] = {"digest": proposal.digest, "parts": proposal.parts, "changes": plan.changes}
+    if proposal.smoke is not None:
+        evidence["smoke_test"] = codec.to_plain(proposal.smoke)
     state = "stale" if plan.stale else "passed"
     return Gate("configuration", state, proposal.summary, proposal.by, proposal.time, evidence)
 

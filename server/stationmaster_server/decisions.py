@@ -12,6 +12,7 @@ from typing import Any
 from stationmaster_trainer import rundir
 from stationmaster_trainer.errors import FormatError
 
+from . import preflight_text
 from .answer import plain
 from .words import count, many
 
@@ -87,6 +88,12 @@ def changes(gates: Gates) -> dict[str, Any]:
     """What the person changed from the computed defaults, by key."""
     found = _evidence(gates.get("configuration", {})).get("changes")
     return {_text(key, 60): value for key, value in found.items()} if isinstance(found, dict) else {}
+
+
+def smoke(gates: Gates) -> str:
+    """The smoke test before the start in a line; empty when there was none."""
+    found = _evidence(gates.get("configuration", {})).get("smoke_test")
+    return preflight_text.recorded(found.get("facts")) if isinstance(found, dict) else ""
 
 
 def rows(gates: Gates) -> list[tuple[str, str, str, str]]:

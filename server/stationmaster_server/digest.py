@@ -1,4 +1,5 @@
-"""What a yes is bound to: one hash over configuration, model file with its local imports, data, Python and command.
+"""What a yes is bound to: one hash over configuration, model file with its local imports, data, Python and command, and
+the smoke test where there is one.
 
 Computed when the configuration is shown and again at the start, so that any change between the two voids the yes. Not
 covered: installed packages (the run's `environment.json` records them).
@@ -29,6 +30,10 @@ WORKER = "stationmaster_worker.py"
 """Script that the Python is started with, from the run's own copy of this version's trainer."""
 
 
+NAMED = ("model file", "data", "python")
+"""Parts that are no key of the configuration, and may change without it."""
+
+
 def digest(parts: Mapping[str, str]) -> str:
     """SHA-256 over the named parts, in hex."""
     return sha256(dict(parts))
@@ -41,18 +46,20 @@ def sha256(value: Any) -> str:
 
 
 def parts(project: Path, config: TrainingConfig, python: str, shown: Proposal | None = None) -> dict[str, str]:
-    """Every part as it is now. Data whose files are untouched since `shown` are not read again.
+    """Every part as it is now. Data whose files are untouched since `shown` are not read again; its smoke test counts.
 
     Raises ModelError or DataError when the model file or a data file is gone or cannot be read.
     """
     same = shown is not None and shown.signature == signature(project, config)
     data = shown.parts["data"] if shown is not None and same else data_sha256(project, config)
+    smoke = {"smoke test": sha256(shown.smoke)} if shown is not None and shown.smoke is not None else {}
     return {
         "configuration": sha256(config),
         "model file": model_sha256(project, config.framework, config.model_path),
         "data": data,
         "python": python,
         "command": sha256([python, WORKER, __version__, config.run_name]),
+        **smoke,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -75,6 +76,11 @@ class _Order:
         self.end()
         for suffix in FILES:
             self.path(suffix).unlink(missing_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Deletes the folder that a preflight worked in; one that was killed left it."""
+        shutil.rmtree(self.path("work"), ignore_errors=True)
 
 
 def measure(
@@ -86,7 +92,7 @@ def measure(
     `measuring.measure` raises; an error is not kept.
     """
     deadline = time.monotonic() + timeout
-    order = _Order(folder, f"{request.what}-{key[:32]}")
+    order = _order(folder, request.what, key)
     try:
         if order.age > KEPT or not (order.alive or order.path("answer").exists()):
             _begin(order, request, python, script)
@@ -97,12 +103,21 @@ def measure(
         ) from None
 
 
+def forget(folder: Path, what: str, key: str) -> None:
+    """Deletes an answer, so that the next one who asks begins anew."""
+    _order(folder, what, key).remove()
+
+
 def pids(folder: Path) -> Iterator[int]:
     """Measurements that go on, by process id."""
     for order in _orders(folder):
         identity = order.identity
         if identity is not None and process.is_alive(identity):
             yield identity.pid
+
+
+def _order(folder: Path, what: str, key: str) -> _Order:
+    return _Order(folder, f"{what}-{key[:32]}")
 
 
 def _orders(folder: Path) -> list[_Order]:
@@ -141,6 +156,7 @@ def _wait(order: _Order, request: Request, python: str, deadline: float) -> Answ
 def _answer(order: _Order, request: Request, python: str, text: bytes | None) -> Answer:
     ended = Ended(_code(order.path("status")), _tail(order.path("log")), order.age)
     order.end()  # what it left running
+    order.sweep()
     try:
         return measuring.outcome(
             request, python, text, replace(ended, code=ended.code or 0) if text else ended, LONGEST
@@ -163,12 +179,13 @@ def _not_yet(order: _Order, request: Request) -> NotYetError:
     said = clean(last_line(order.path("log")), 300)
     doing = f"\n{fence(said, 'last output')}" if said else ""
     stuck = ""
-    if str(request.config.get("model_path", "")).endswith(".py"):
+    measured = request.what not in measuring.DOING
+    if measured and str(request.config.get("model_path", "")).endswith(".py"):
         stuck = (
             ' Importing the model file must not train, download or wait: put that below `if __name__ == "__main__":`.'
         )
     return NotYetError(
-        f"Still measuring the {request.what}, since {duration(order.age)}; it goes on by itself.",
+        f"Still {measuring.doing(request)}, since {duration(order.age)}; it goes on by itself.",
         f"Call this tool again with the same arguments: it waits for the answer, which is kept.{stuck}{doing}",
     )
 

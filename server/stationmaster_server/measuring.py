@@ -30,6 +30,12 @@ MAX_ANSWER = 8 << 20
 _DATA_PACKAGES = ("pandas", "pyarrow", "pillow")
 _KINDS: dict[str, type[StationmasterError]] = {"data": DataError, "split": DataError, "model": ModelError}
 """Request → error of a child that ends without an answer."""
+DOING = {
+    "smoke": "running the smoke test",
+    "batch_size": "measuring memory by batch size",
+    "learning_rate": "trying three learning rates",
+}
+"""A preflight in words."""
 
 
 def measure(request: Request, python: str, *, timeout: float = 50, script: Path = SCRIPT) -> Answer:
@@ -84,6 +90,11 @@ def outcome(request: Request, python: str, text: bytes | None, ended: children.E
     return answer
 
 
+def doing(request: Request) -> str:
+    """`measuring the model`, `running the smoke test`."""
+    return DOING.get(request.what, f"measuring the {request.what}")
+
+
 def read(path: Path) -> bytes | None:
     """An answer's bytes; None while there is none, and for what is no plain file of a sensible size."""
     try:
@@ -116,7 +127,7 @@ def _raise(answer: Answer, request: Request, python: str) -> NoReturn:
         kind = named
     message = clean(answer.message, 600)
     if answer.error == "Bug":
-        kind, message = StationmasterError, f"measuring the {request.what} met a defect of stationmaster: {message}"
+        kind, message = StationmasterError, f"{doing(request)} met a defect of stationmaster: {message}"
     if answer.where and answer.where not in message:
         message = f"{message} ({clean(answer.where, 200)})"
     way_out = clean(answer.way_out, 600)
@@ -137,7 +148,7 @@ def _too_late(request: Request, timeout: float, ended: children.Ended) -> NoRetu
         '`if __name__ == "__main__":`, or try a smaller batch_size.',
     }.get(request.what, "The machine may be busy: try again.")
     raise kind(
-        f"measuring the {request.what}{files} took longer than {timeout:g} s and was ended.",
+        f"{doing(request)}{files} took longer than {timeout:g} s and was ended.",
         _with_output(way_out, ended),
     )
 
@@ -155,9 +166,7 @@ def _no_answer(request: Request, python: str, ended: children.Ended) -> NoReturn
     how = f"signal {-ended.code}" if ended.code is not None and ended.code < 0 else f"exit code {ended.code}"
     way_out = "Memory may have run out: try less data or a smaller batch_size." if how == "signal 9" else ""
     kind = _KINDS.get(request.what, StationmasterError)
-    raise kind(
-        f"measuring the {request.what} with {python} ended without an answer ({how}).", _with_output(way_out, ended)
-    )
+    raise kind(f"{doing(request)} with {python} ended without an answer ({how}).", _with_output(way_out, ended))
 
 
 def _with_output(way_out: str, ended: children.Ended) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.contract import FORMAT, DataFacts, TrainingConfig
 from stationmaster_trainer.errors import FormatError, RunError
-from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
+from stationmaster_trainer.facts import Finding, ModelFacts, SmokeFacts, SplitFacts
 
 from . import seal
 
@@ -76,6 +76,16 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Smoke:
+    """A smoke test and what it was of."""
+
+    facts: SmokeFacts
+    basis: dict[str, str]
+    """Hash of each key of the configuration that matters, of the model file, the data and the Python."""
+    time: float
+
+
+@dataclass(frozen=True)
 class Proposal:
     """The configuration that was last shown."""
 
@@ -95,6 +105,8 @@ class Proposal:
     time: float
     signature: str = ""
     """Names, sizes and times of the data files; unchanged means that their content need not be read again."""
+    smoke: Smoke | None = None
+    """The smoke test of this configuration, as a part of what is confirmed."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class Plan:
     changes: dict[str, Any] = field(default_factory=dict)
     """What the person changed from the defaults, by key."""
     model: Model | None = None
+    smoke: Smoke | None = None
+    """The last smoke test, of whatever configuration."""
     proposal: Proposal | None = None
     stale: str = ""
     """What was decided anew since the proposal was shown; empty while it stands."""

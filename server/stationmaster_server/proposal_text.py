@@ -41,6 +41,8 @@ class Shown:
     """Estimated training time."""
     exported: str = ""
     """A script that this call made from a notebook, to be shown as a whole."""
+    smoke: str = ""
+    """What a smoke test found, or that there is none; empty while a gate before the configuration is open."""
 
 
 def comments(shown: Shown) -> dict[str, str]:
@@ -94,12 +96,17 @@ def text(shown: Shown, digest: str | None, gates: str, before: str | None = None
     lines = [heading(shown), "```yaml", *(_again(now, before) if before else [now.rstrip()]), "```"]
     held = "Validation" if shown.decided else "Validation (not decided, shown as an 80/20 split)"
     lines.append(f"{held}: {clean(shown.split.method, 200)}. {validate.counts(shown.split)}")
-    lines += _findings(shown)
+    lines += tried(shown)
     if shown.changes:
         lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
     lines.append(gates)
     lines.append(f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed.")
     return "\n".join([*lines, QUESTION])
+
+
+def tried(shown: Shown) -> list[str]:
+    """The smoke test, or that there is none, and every finding."""
+    return [*([shown.smoke] if shown.smoke else []), *_findings(shown)]
 
 
 def _again(now: str, before: str) -> list[str]:

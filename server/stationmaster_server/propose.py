@@ -16,12 +16,24 @@ from stationmaster_trainer.errors import ConfigError, RunError
 from stationmaster_trainer.facts import Finding
 from stationmaster_trainer.rundir import RUNS
 
-from . import adopt, backends, checks, configfile, digest, leases, notebook, proposal_text, trust
+from . import (
+    adopt,
+    backends,
+    checks,
+    configfile,
+    digest,
+    leases,
+    notebook,
+    preflight,
+    preflight_text,
+    proposal_text,
+    trust,
+)
 from .checks import Known as Checked
 from .config import consistent, refuse, refused
 from .devices import hardware
 from .ground import Ground, grounded
-from .plan import ASSISTANT, Plan, Proposal, with_proposal
+from .plan import ASSISTANT, Plan, Proposal, Smoke, with_proposal
 from .policy.choice import Choice, choices
 from .policy.formulas import steps_per_epoch
 from .proposal_text import Shown
@@ -53,7 +65,17 @@ def propose(project: Path, plan: Plan, changes: Mapping[str, Any], by: str = ASS
     shown = _shown(project, plan, found)
     if plan.logging is None or plan.validation is None:
         return replace(plan, changes=found.given, proposal=None), shown
-    return with_proposal(replace(plan, changes=found.given), _proposal(project, found, shown, by)), shown
+    parts = digest.parts(project, shown.config, found.subject.python.path)
+    smoke = preflight.standing(plan, shown.config, parts)
+    shown = _shown(project, plan, found, smoke) if smoke is not None else _without(plan, shown, parts)
+    proposal = _proposal(project, found, shown, by, preflight.bound(parts, smoke), smoke)
+    return with_proposal(replace(plan, changes=found.given), proposal), shown
+
+
+def _without(plan: Plan, shown: Shown, parts: Mapping[str, str]) -> Shown:
+    """What is shown where no smoke test stands: how there could be one."""
+    since = plan.smoke.time if plan.smoke is not None else 0.0
+    return replace(shown, smoke=preflight_text.missing(preflight.void(plan, shown.config, parts), since))
 
 
 def _propose_script(project: Path, plan: Plan, given: dict[str, Any], by: str, exported: bool) -> tuple[Plan, Shown]:
@@ -108,7 +130,8 @@ def _unused(project: Path, name: str) -> bool:
     return not (project / RUNS / name).exists() and not (project / "checkpoints" / name).exists()
 
 
-def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
+def _shown(project: Path, plan: Plan, found: Ground, smoke: Smoke | None = None) -> Shown:
+    """What the text is made of; what a smoke test measured stands in the place of what was estimated."""
     computed = choices(found.known, found.given)
     config = _config(plan, found, computed)
     steps = steps_per_epoch(found.split.train_samples, config.batch_size, config.gradient_accumulation)
@@ -117,10 +140,14 @@ def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
     )
     if config.dropout is not None and not found.model.dropout_layers:
         raise ConfigError(refused("dropout", config.dropout, "'keep model default': the model has no dropout layer"))
-    seconds = _seconds(found, config)
+    tried, val = smoke.facts if smoke is not None else None, found.split.val_samples
+    seconds = (preflight_text.eta(tried, config, val) if tried is not None else None) or _seconds(found, config)
     disk = hardware(project).disk_free
     holder = leases.busy(leases.named(config.device, found.model.device))
-    seen = checks.run(Checked(config, found.split, found.model, steps, disk, seconds, holder))
+    written = tried.checkpoint_bytes if tried is not None else None
+    seen = checks.run(Checked(config, found.split, found.model, steps, disk, seconds, holder, written))
+    known = {(one.check, one.severity) for one in found.model.findings}
+    seen += [one for one in (tried.findings if tried is not None else ()) if (one.check, one.severity) not in known]
     return Shown(
         config=config,
         choices=computed,
@@ -131,6 +158,7 @@ def _shown(project: Path, plan: Plan, found: Ground) -> Shown:
         changes=_changes(found, computed),
         decided=found.validation is not None,
         seconds=seconds,
+        smoke=preflight_text.smoke(smoke, config, val) if smoke is not None else "",
     )
 
 
@@ -202,9 +230,10 @@ def _seconds(found: Ground, config: TrainingConfig) -> float | None:
     return one * (config.total_steps * config.gradient_accumulation + validations)
 
 
-def _proposal(project: Path, found: Ground, shown: Shown, by: str) -> Proposal:
+def _proposal(
+    project: Path, found: Ground, shown: Shown, by: str, parts: dict[str, str], smoke: Smoke | None
+) -> Proposal:
     config, python = shown.config, found.subject.python.path
-    parts = digest.parts(project, config, python)
     facts = _data_facts(project, found, config, parts)
     return Proposal(
         config=config,
@@ -218,6 +247,7 @@ def _proposal(project: Path, found: Ground, shown: Shown, by: str) -> Proposal:
         by=by,
         time=time.time(),
         signature=digest.signature(project, config),
+        smoke=smoke,
     )
 
 

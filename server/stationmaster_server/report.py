@@ -173,14 +173,16 @@ def cause(dossier: Dossier) -> list[str]:
 
 
 def decided(dossier: Dossier) -> list[str]:
-    """The validation decision with its evidence, and who approved the start."""
+    """The validation decision with its evidence, the smoke test, and who approved the start."""
     how = decisions.validation(dossier.gates)
     if not how and dossier.spec is not None:
         facts = dossier.spec.facts
         counts = f"{count(facts.train_samples)} train and {count(facts.val_samples)} validation samples"
         how = "waived" if dossier.waived else f"{plain(dossier.spec.config.val_data, 80)}, {counts}"
     yes = decisions.approval(dossier.gates)
-    return ([f"Validation: {how}"] if how else []) + ([f"Approved: {yes}"] if yes else [])
+    tried = decisions.smoke(dossier.gates)
+    told = {"Validation": how, "Smoke test before the start": tried, "Approved": yes}
+    return [f"{name}: {words}" for name, words in told.items() if words]
 
 
 def notes(dossier: Dossier, most: int) -> list[str]:

@@ -20,7 +20,7 @@ from stationmaster_trainer.contract import FORMAT, Spec, TrainingConfig
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
-from . import approval, children, configfile, decisions, digest, runs, seal, trust, unchanged
+from . import approval, children, configfile, decisions, digest, preflight, runs, seal, trust, unchanged
 from .answer import clean, plain
 from .checklist import Gate
 from .interpreter import find_python
@@ -92,6 +92,7 @@ def start(project: Path, again: Again, by: str) -> RunView:
     """Makes and starts the new run, all of it checked once more under the project's lock. RunError, GateError."""
     if by == ASSISTANT and approval.person_required(project):
         raise approval.person_needed(project)
+    preflight.require(project, bool(decisions.smoke(decisions.read(again.old.checklist, []))))
     with locked(project):
         if digest.parts(project, again.config, again.python) != again.parts:
             raise RunError("the model file or the data changed while they were looked at.", "Run the command again.")

@@ -16,7 +16,7 @@ from stationmaster_trainer.contract import FORMAT, Spec
 from stationmaster_trainer.errors import FormatError, GateError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
-from . import approval, checklist, decisions, digest, leases, runs, seal, unchanged, views
+from . import approval, checklist, decisions, digest, leases, preflight, runs, seal, unchanged, views
 from .interpreter import find_python
 from .plan import ASSISTANT, ELICITED, Plan, load, locked, save, with_approval
 from .roots import inside
@@ -115,6 +115,7 @@ def _require(project: Path, now: Plan, wanted: str) -> None:
     if wanted == proposal.digest:
         parts = digest.parts(project, proposal.config, find_python(project).path, proposal)
     checklist.require_startable(now, wanted, parts)
+    preflight.require(project, proposal.smoke is not None)
     if holder := leases.refusal(proposal.config, proposal.facts.device):
         raise GateError(
             f"{holder}: nothing was started.", "Wait for it, or propose_config with when_busy queue or share."

@@ -33,15 +33,19 @@ class Policy:
     """File that demands a person's own yes; empty: one declared by the assistant is enough."""
     remote_code: tuple[str, ...] = ()
     """Models whose own code may run (`trust_remote_code`), as the person listed them."""
+    preflight: str = ""
+    """File that demands a smoke test before every start; empty: it is only recommended."""
 
 
 def policy(project: Path) -> Policy:
     """The demands of all policy files together. ConfigError names the file that cannot be used."""
-    person, allowed = "", tuple[str, ...]()
-    for path in own_files():
-        demanded, models = _read(path, may_allow=True)
-        person, allowed = person or demanded, (*allowed, *models)
-    return Policy(person or _read(project / PROJECT, may_allow=False)[0], allowed)
+    found = [_read(path, may_allow=True) for path in own_files()]
+    found.append(_read(project / PROJECT, may_allow=False))
+    return Policy(
+        next((one.person for one in found if one.person), ""),
+        tuple(model for one in found for model in one.remote_code),
+        next((one.preflight for one in found if one.preflight), ""),
+    )
 
 
 def require_remote_code(project: Path, model: str, extra: Mapping[str, Any]) -> None:
@@ -63,21 +67,24 @@ def own_files() -> list[Path]:
     return [folder / "stationmaster" / NAME for folder in dict.fromkeys(folders)]
 
 
-def _read(path: Path, *, may_allow: bool) -> tuple[str, tuple[str, ...]]:
-    """The file's name when it demands a person, and the models that it allows."""
+def _read(path: Path, *, may_allow: bool) -> Policy:
+    """What this file demands and allows."""
     if not os.path.lexists(path):
-        return "", ()
+        return Policy()
     try:
         values = yamlfile.read(path)
     except FileNotFoundError:
         raise ConfigError(f"{path} cannot be read: it is a link to nothing.", yamlfile.WAY_OUT) from None
-    known = ("require_approval", "trust_remote_code") if may_allow else ("require_approval",)
+    known = ("require_approval", "require_preflight", *(("trust_remote_code",) if may_allow else ()))
     if unknown := sorted(set(values) - set(known)):
         raise ConfigError(f"{path}: unknown {unknown[0][:80]!r}. Known: {', '.join(known)}.", yamlfile.WAY_OUT)
     level = values.get("require_approval", "assistant")
     if level not in _LEVELS:
         raise ConfigError(f"{path}: require_approval is {reprlib.repr(level)}, allowed: person or assistant.")
+    demanded = values.get("require_preflight", False)
+    if not isinstance(demanded, bool):
+        raise ConfigError(f"{path}: require_preflight is {reprlib.repr(demanded)}, allowed: true or false.")
     models = values.get("trust_remote_code") or []
     if not isinstance(models, list) or not all(isinstance(name, str) for name in models):
         raise ConfigError(f"{path}: trust_remote_code is {reprlib.repr(models)}, wanted a list of models.")
-    return str(path) if level == "person" else "", tuple(models)
+    return Policy(str(path) if level == "person" else "", tuple(models), str(path) if demanded else "")

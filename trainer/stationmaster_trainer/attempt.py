@@ -12,7 +12,7 @@ from . import best_model, entry, manifest, model_card, plugins, stream
 from .actions import Detours
 from .checkpoint import Saver, read_position
 from .contract import Action, Eval, Launch, Spec
-from .dataset import Data, LazyDataset
+from .dataset import Data, Dataset, LazyDataset
 from .early_stopping import Progress
 from .errors import CheckpointError, DataError, ModelError
 from .feed import Batch, Feed, Plan
@@ -26,9 +26,21 @@ class Continuable(Trainee, Protocol):
 
     precision: str
     """Number format in use."""
+    val: Dataset | None
+    """What `evaluate` scores."""
 
     def convert(self, inputs: Any, targets: Any, samples: int) -> Batch:
         """Arrays of a data set as a batch of the framework."""
+
+    def peak_memory(self) -> int | None:
+        """Most bytes so far: allocated on the device, on the CPU resident, libraries included. None where unknown."""
+
+    def room(self) -> int | None:
+        """Bytes that this process has and can still get, in the same terms. None where unknown."""
+
+
+Runner = Callable[..., Outcome]
+"""What has the arguments of `run`."""
 
 
 def run(

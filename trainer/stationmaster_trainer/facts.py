@@ -134,17 +134,113 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class SmokeFacts:
+    """A smoke test: real steps of one configuration on its code and data, in processes of their own."""
+
+    device: str
+    steps: int
+    """Optimizer steps that were done."""
+    losses: tuple[float, ...] = ()
+    """Train loss of each."""
+    step_seconds: float | None = None
+    """Median of the steps after the first ones; None when too few were done."""
+    data_seconds: float | None = None
+    """What of it was spent waiting for data, median."""
+    startup_seconds: float | None = None
+    """From the start of the process to the first step."""
+    eval_seconds: float | None = None
+    eval_samples: int = 0
+    """Validation samples that were scored, spread over all of them."""
+    eval_loss: float | None = None
+    checkpoint_bytes: int | None = None
+    stall_seconds: float | None = None
+    """For which a checkpoint holds the training up."""
+    peak_memory: int | None = None
+    """Most bytes: allocated on the device, on the CPU resident, libraries included."""
+    free_memory: int | None = None
+    """What the process could have had, in the same terms."""
+    resumed_steps: int = 0
+    """Steps that were done again from the checkpoint in a fresh process."""
+    resume_difference: float | None = None
+    """Largest relative difference of loss and gradient norm between those and the first time."""
+    overfit: tuple[float, float] | None = None
+    """Loss of a few samples before they were trained on alone, and the best one then."""
+    beside: str = ""
+    """Which run used the device meanwhile: times are longer and memory smaller then."""
+    checked: tuple[str, ...] = ()
+    """What was looked at, for a script that runs as it is; empty: all of it."""
+    not_checked: dict[str, str] = field(default_factory=dict)
+    """What could not be looked at → why."""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class BatchFacts:
+    """Largest micro-batch with the same effective batch: peak memory = `base` + `per_sample` · batch, verified once."""
+
+    device: str
+    points: tuple[tuple[int, int], ...]
+    """(micro-batch, peak bytes), each measured in a process of its own."""
+    base: int
+    per_sample: float
+    """Bytes; 0 where the measured sizes do not differ beyond noise."""
+    free_memory: int | None
+    effective: int
+    """Samples of one optimizer step: micro-batch × accumulation."""
+    batch_size: int
+    """Proposed micro-batch; 0 when not even one sample fits."""
+    gradient_accumulation: int
+    verified: int | None = None
+    """Peak bytes of the one run with the proposed micro-batch; None when that was measured already or failed."""
+    failed: tuple[int, ...] = ()
+    """Micro-batches that did not fit."""
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """A few steps at one learning rate."""
+
+    learning_rate: float
+    losses: tuple[float, ...]
+    """Train loss of each step."""
+    final_loss: float
+    """Mean over the last fifth; NaN when it diverged."""
+    eval_loss: float | None = None
+    eval_sem: float | None = None
+    """Standard error of it, where known."""
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class RateFacts:
+    """Three learning rates from the same start, on the same data in the same order."""
+
+    device: str
+    steps: int
+    warmup_steps: int
+    """Of each of the three; constant afterwards."""
+    curves: tuple[RateCurve, ...]
+    """At a third of the rate, at the rate, at three times it."""
+    best: float | None = None
+    """The rate that was better than the configured one beyond noise; None: none was."""
+    beside: str = ""
+
+
+@dataclass(frozen=True)
 class Request:
     """What the server asks of the user's Python."""
 
-    what: Literal["environment", "data", "split", "model"]
+    what: Literal["environment", "data", "split", "model", "smoke", "batch_size", "learning_rate", "rehearsal"]
     project_dir: str
     files: tuple[str, ...] = ()
     """For `data`: the files to look at, relative to the project."""
     config: dict[str, Any] = field(default_factory=dict)
-    """For `split` and `model`: what is known of the TrainingConfig so far, by its keys."""
+    """For `split` and `model`: what is known of the TrainingConfig so far, by its keys; for a preflight all of it."""
     packages: tuple[str, ...] = ()
     """For `environment`."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """For a preflight: see `preflight.stage`."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +251,11 @@ class Answer:
     data: tuple[FileFacts, ...] | None = None
     split: SplitFacts | None = None
     model: ModelFacts | None = None
+    smoke: SmokeFacts | None = None
+    batch_size: BatchFacts | None = None
+    learning_rate: RateFacts | None = None
+    rehearsal: dict[str, Any] | None = None
+    """What one process of a preflight saw beside its records, see `preflight.rehearsal`."""
     error: str = ""
     """Kind of error: a class name of `errors.py`, else `Bug`."""
     message: str = ""

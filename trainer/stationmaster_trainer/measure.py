@@ -25,6 +25,8 @@ PACKAGES = (
     "jax", "flax", "optax", "orbax-checkpoint", "tensorboard", "wandb",
 )  # fmt: skip
 """Packages that are looked for when the request names none."""
+PREFLIGHTS = ("smoke", "batch_size", "learning_rate", "rehearsal")
+"""Requests that run pieces of the training."""
 OWN_SPLIT = ("transformers",)
 """Frameworks that divide data in a way of their own: a model's tokenizer has its part in it."""
 NEEDED = ("numpy", "pandas", "pyarrow", "PIL", "torch", "transformers", "jax", "flax", "optax", "orbax", "safetensors")
@@ -36,14 +38,18 @@ def main(request_path: str, answer_path: str) -> int:
     sys.stdout.flush()
     os.dup2(2, 1)
     started = time.monotonic()
-    found = answer(codec.loads(Request, Path(request_path).read_bytes(), request_path))
+    request = codec.loads(Request, Path(request_path).read_bytes(), request_path)
+    found = answer(request, Path(request_path).with_suffix(".work"))
     found = replace(found, seconds=time.monotonic() - started)
     rundir.replace(Path(answer_path), codec.dumps(found).encode("utf-8", "replace"))
     return 0
 
 
-def answer(request: Request) -> Answer:
-    """The facts asked for, or the error as an answer; never raises but for an interrupt."""
+def answer(request: Request, work: Path | None = None) -> Answer:
+    """The facts asked for, or the error as an answer; never raises but for an interrupt.
+
+    work: where a preflight may make its folder; None: a temporary one.
+    """
     project = Path(request.project_dir)
     try:
         if request.what == "environment":
@@ -52,9 +58,26 @@ def answer(request: Request) -> Answer:
             return Answer(data=_data(request.files, project))
         if request.what == "split":
             return Answer(split=_split(request.config, project))
+        if request.what in PREFLIGHTS:
+            return _preflight(request, work)
         return Answer(model=_adapter(request.config).measure(request.config, project))
     except (Exception, SystemExit) as error:
         return error_answer(error, project)
+
+
+def _preflight(request: Request, work: Path | None) -> Answer:
+    """Pieces of the real run, in processes of their own; `rehearsal` is one of those processes."""
+    from .preflight import batchsize, rates, smoke
+
+    if request.what == "rehearsal":
+        from .preflight import rehearsal  # needs numpy
+
+        return Answer(rehearsal=rehearsal.play(request))
+    if request.what == "batch_size":
+        return Answer(batch_size=batchsize.batch_size(request, work))
+    if request.what == "learning_rate":
+        return Answer(learning_rate=rates.learning_rate(request, work))
+    return Answer(smoke=smoke.smoke(request, work))
 
 
 def environment(packages: tuple[str, ...]) -> EnvironmentFacts:

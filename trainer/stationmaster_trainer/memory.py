@@ -1,10 +1,11 @@
-"""The memory of this machine that a process can still get: the system's, or less in a container."""
+"""The memory of this machine: what a process can still get (less in a container), and what this process holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
+STATUS = Path("/proc/self/status")
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -17,6 +18,27 @@ def available() -> int | None:
     """Bytes that the system calls available, at most what a control group leaves; None where unknown."""
     known = [amount for amount in (_system(), _group()) if amount is not None]
     return min(known, default=None)
+
+
+def resident() -> int:
+    """Bytes of this process in memory, libraries included; 0 where the system does not tell."""
+    return _own("VmRSS") or 0
+
+
+def peak() -> int | None:
+    """Most bytes that this process had in memory so far; None where the system does not tell.
+
+    Not `ru_maxrss`: on Linux that begins with what the process that started this one had.
+    """
+    return _own("VmHWM")
+
+
+def _own(name: str) -> int | None:
+    try:
+        lines = (line.partition(":") for line in STATUS.read_text("ascii", "replace").splitlines())
+        return next(int(value.split()[0]) * 1024 for key, _, value in lines if key == name)
+    except (OSError, ValueError, IndexError, StopIteration):
+        return None
 
 
 def _system() -> int | None:

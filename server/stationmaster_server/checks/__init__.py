@@ -24,6 +24,8 @@ class Known:
     """Estimated training time of the whole run."""
     busy: str = ""
     """Which run uses the device now; empty when it is free."""
+    checkpoint_bytes: int | None = None
+    """Of one checkpoint, where a smoke test wrote one."""
 
 
 def known() -> list[str]:

@@ -23,6 +23,9 @@ def check(known: Known) -> list[Finding]:
 
 def needed(known: Known) -> int:
     """Bytes of the checkpoints that are kept, the best one and the one being written."""
+    copies = known.config.keep_checkpoints + 2
+    if known.checkpoint_bytes is not None:
+        return known.checkpoint_bytes * copies
     lora = known.model.regime == "lora"  # the adapter alone is saved
     size_of = known.model.trainable_parameters if lora else known.model.parameters
-    return checkpoint_bytes(size_of) * (known.config.keep_checkpoints + 2)
+    return checkpoint_bytes(size_of) * copies

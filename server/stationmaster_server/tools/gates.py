@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp_types import CallToolResult, ToolAnnotations
 
 from ..answer import answer
 from ..app import Stationmaster
 from ..roots import Roots
+
+if TYPE_CHECKING:
+    from stationmaster_trainer.facts import BatchFacts, RateFacts
+
+    from ..plan import Plan
+    from ..proposal_text import Shown
 
 _DECIDES = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
@@ -112,27 +119,60 @@ def _propose_config(server: Stationmaster, roots: Roots) -> None:
     shown_before: dict[Path, str] = {}  # of this server, that is of this client: by project
 
     @server.tool(title="Propose the configuration", annotations=_DECIDES, structured_output=False)
-    def propose_config(project_dir: str, changes: dict[str, Any] | None = None) -> CallToolResult:
-        """Measures the model and returns the whole configuration, each value with reason and source, to be shown to
-        the person, and the digest that start_run takes. changes: keys of it with new values, kept over calls; null
-        takes one back."""
-        from .. import checklist, plan, proposal_text
+    def propose_config(
+        project_dir: str,
+        changes: dict[str, Any] | None = None,
+        preflight: Literal["smoke", "batch_size", "learning_rate"] | None = None,
+    ) -> CallToolResult:
+        """Measures the model and returns the whole configuration with reasons, to be shown to the person, and the
+        digest for start_run. changes: keys with new values, kept over calls; null takes one back. preflight: tries
+        it first; call again until it answers."""
+        from .. import plan, proposal_text
+        from .. import preflight as tried
         from ..propose import propose
 
         project = roots.project(project_dir)
         with plan.locked(project):
             now, shown = propose(project, plan.load(project), changes or {})
             now = plan.save(project, now)
-        digest = now.proposal.digest if now.proposal else None
-        before, shown_before[project] = shown_before.get(project) if changes else None, proposal_text.yaml(shown)
-        return answer(
-            proposal_text.text(shown, digest, checklist.line(now), before),
-            plan=checklist.overview(now),
-            digest=digest,
-            run=now.run_name,
-            total_steps=shown.config.total_steps,
-            config=shown.config,
-            changes=proposal_text.differences(shown.changes),
-            parameters=shown.model.parameters,
-            findings=shown.findings,
-        )
+        if preflight is not None:
+            found = tried.ask(project, now, preflight)
+            if not isinstance(found, plan.Smoke):
+                return _tried(now, found)
+            with plan.locked(project):
+                now, shown = propose(project, replace(plan.load(project), smoke=found), {})
+                now = plan.save(project, now)
+        before = shown_before.get(project) if changes or preflight else None
+        shown_before[project] = proposal_text.yaml(shown)
+        return _shown(now, shown, before)
+
+
+def _tried(now: Plan, found: BatchFacts | RateFacts) -> CallToolResult:
+    """What was found about batch or rate; the configuration stays as it was shown."""
+    from stationmaster_trainer.facts import BatchFacts
+
+    from .. import checklist, preflight_text
+
+    assert now.proposal is not None  # it was tried
+    config = now.proposal.config
+    text = preflight_text.batch(found, config) if isinstance(found, BatchFacts) else preflight_text.rates(found, config)
+    return answer(text, plan=checklist.overview(now), preflight=found)
+
+
+def _shown(now: Plan, shown: Shown, before: str | None) -> CallToolResult:
+    """The proposal, as far as this client has not been shown it already."""
+    from .. import checklist, proposal_text
+
+    digest = now.proposal.digest if now.proposal else None
+    return answer(
+        proposal_text.text(shown, digest, checklist.line(now), before),
+        plan=checklist.overview(now),
+        digest=digest,
+        run=now.run_name,
+        total_steps=shown.config.total_steps,
+        config=shown.config,
+        changes=proposal_text.differences(shown.changes),
+        parameters=shown.model.parameters,
+        findings=shown.findings,
+        smoke_test=now.proposal.smoke.facts if now.proposal and now.proposal.smoke else None,
+    )

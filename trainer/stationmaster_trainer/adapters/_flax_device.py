@@ -79,6 +79,19 @@ def free_memory(device: Any) -> int | None:
     return None if limit is None else int(limit - used)
 
 
+def held_memory(device: Any) -> int:
+    """Bytes that this process holds of it; on the CPU its resident memory."""
+    return memory.resident() if device.platform == "cpu" else int((device.memory_stats() or {}).get("bytes_in_use", 0))
+
+
+def peak_memory(device: Any) -> int | None:
+    """Most bytes that this process had allocated on the device; on the CPU its largest resident memory."""
+    if device.platform == "cpu":
+        return memory.peak()
+    peak = (device.memory_stats() or {}).get("peak_bytes_in_use")
+    return None if peak is None else int(peak)
+
+
 def overlooked_gpu(device: Any) -> str:
     """What to tell when JAX trains on the CPU of a machine with an NVIDIA GPU; empty otherwise."""
     if device.platform != "cpu" or not NVIDIA.exists():

@@ -21,7 +21,7 @@ from ..dataset import Dataset
 from ..errors import ModelError, StationmasterError
 from ..feed import Batch
 from ..loop import Evaluation, StepResult
-from . import _flax_state, _flax_step
+from . import _flax_device, _flax_state, _flax_step
 from ._flax_loss import Objective
 from ._flax_metrics import Tally
 from ._flax_model import Pure
@@ -53,7 +53,8 @@ class FlaxTrainee:
         self.done = 0
         """Optimizer steps since step 0: the random numbers of a step follow from it."""
         self._device, self._project_dir = device, project_dir
-        self._val = val
+        self.val = val
+        """What `evaluate` scores."""
         self._tally = tally or (lambda: Tally(config.task, 0))
         self._write_more = write_more
         wants = self._tally()
@@ -109,15 +110,15 @@ class FlaxTrainee:
 
     def evaluate(self, stopped: Callable[[], bool]) -> Evaluation | None:
         """Mean loss and metrics over the validation data, dropout and batch statistics switched to evaluation."""
-        if self._val is None:
+        if self.val is None:
             return None
-        tally, size, n = self._tally(), self.config.batch_size, len(self._val)
+        tally, size, n = self._tally(), self.config.batch_size, len(self.val)
         with randomness.preserved():
             for begin in range(0, n, size):
                 if stopped():
                     return None
                 rows = np.arange(begin, min(begin + size, n))
-                tally.add(*self.scored(*self._val.batch(rows)), len(rows))
+                tally.add(*self.scored(*self.val.batch(rows)), len(rows))
         return tally.result()
 
     def scored(self, inputs: Any, targets: Any) -> tuple[dict[str, Any], Any]:
@@ -152,6 +153,15 @@ class FlaxTrainee:
         if self._device.platform != "cpu":
             arrays = [None if array is None else jax.device_put(array, self._device) for array in arrays]
         return Batch(arrays[0], arrays[1], samples, weight)
+
+    def peak_memory(self) -> int | None:
+        """Bytes; see `attempt.Continuable`."""
+        return _flax_device.peak_memory(self._device)
+
+    def room(self) -> int | None:
+        """Bytes; see `attempt.Continuable`."""
+        free = _flax_device.free_memory(self._device)
+        return None if free is None else free + _flax_device.held_memory(self._device)
 
     def _filled(self, array: np.ndarray) -> np.ndarray:
         """Up to `batch_size` rows, the last one repeated: real values, which no layer can choke on."""

@@ -51,6 +51,16 @@ def free_memory(device: torch.device) -> int | None:
     return memory.available()
 
 
+def held_memory(device: torch.device) -> int:
+    """Bytes that this process holds of it: what the allocator has reserved; on the CPU its resident memory."""
+    return int(torch.cuda.memory_reserved(device)) if device.type == "cuda" else memory.resident()
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Most bytes that this process had allocated on the device; on the CPU its largest resident memory."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else memory.peak()
+
+
 def seed_everything(seed: int) -> None:
     """Seeds python, numpy and torch (all devices)."""
     randomness.seed(seed)

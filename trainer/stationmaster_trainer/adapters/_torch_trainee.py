@@ -25,7 +25,7 @@ from ..feed import Batch
 from ..loop import Evaluation, StepResult
 from ..objective import looks_like_probabilities
 from . import _torch_state
-from ._torch_device import preserved_rng
+from ._torch_device import free_memory, held_memory, peak_memory, preserved_rng
 from ._torch_loss import Objective, output_of
 from ._torch_metrics import Tally
 from ._torch_optimizer import FIRST_SCALE, LossScale, make_optimizer, plain_step
@@ -67,7 +67,8 @@ class TorchTrainee:
         self._project_dir = project_dir
         self.config = self._config = config
         self._device = device
-        self._val = val
+        self.val = val
+        """What `evaluate` scores."""
         self._tally = tally or (lambda: Tally(config.task, 0))
         self._write_more = write_more
         self._named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -120,9 +121,9 @@ class TorchTrainee:
 
     def evaluate(self, stopped: Callable[[], bool]) -> Evaluation | None:
         """Mean loss and metrics over the validation data, dropout and batch statistics switched to evaluation."""
-        if self._val is None:
+        if self.val is None:
             return None
-        tally, size, n = self._tally(), self._config.batch_size, len(self._val)
+        tally, size, n = self._tally(), self._config.batch_size, len(self.val)
         self.model.eval()
         try:
             with preserved_rng(), torch.no_grad():
@@ -155,6 +156,15 @@ class TorchTrainee:
         """Arrays of a data set (or a mapping of them) as tensors on the device; the copy does not wait."""
         weight = self.objective.weight(targets, samples)
         return Batch(self._tensor(inputs), None if targets is None else self._tensor(targets), samples, weight)
+
+    def peak_memory(self) -> int | None:
+        """Bytes; see `attempt.Continuable`."""
+        return peak_memory(self._device)
+
+    def room(self) -> int | None:
+        """Bytes; see `attempt.Continuable`."""
+        free = free_memory(self._device)
+        return None if free is None else free + held_memory(self._device)
 
     def _tensor(self, array: Any) -> Any:
         if isinstance(array, dict):
@@ -245,8 +255,8 @@ class TorchTrainee:
             self._scale.update(bad)
 
     def _scored(self, span: range) -> tuple[Any, Any, int]:
-        assert self._val is not None
-        batch = self.convert(*self._val.batch(np.arange(span.start, span.stop)), len(span))
+        assert self.val is not None
+        batch = self.convert(*self.val.batch(np.arange(span.start, span.stop)), len(span))
         with self._autocast:
             return self.objective.score(self.model, batch.inputs, batch.targets), batch.targets, len(span)
 

@@ -24,8 +24,11 @@ from ._flax_build import Built
 from ._flax_trainee import FlaxTrainee
 
 
-def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
-    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`, and the user's own."""
+def train(spec: Spec, launch: Launch, reporter: Reporter, run: attempt.Runner = attempt.run) -> Outcome:
+    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`, and the user's own.
+
+    `run`: what is done with the built trainee; another than the attempt is the preflight's.
+    """
     config, project = spec.config, Path(spec.project_dir)
     _flax_device.prepare(config.device, config.num_threads)
     device = _flax_device.choose(config.device)
@@ -37,7 +40,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     trainee = _trainee(spec, built, device, reporter)
     trainee.compile(source.data.train)
     described = _flax_device.describe(device)
-    return attempt.run(spec, launch, reporter, source.data, trainee, trainee.restore, described)
+    return run(spec, launch, reporter, source.data, trainee, trainee.restore, described)
 
 
 def evaluate(spec: Spec, folder: Path, data: str) -> Tested:

@@ -21,8 +21,11 @@ from ._torch_build import Built
 from ._torch_trainee import TorchTrainee
 
 
-def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
-    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`, and the user's own."""
+def train(spec: Spec, launch: Launch, reporter: Reporter, run: attempt.Runner = attempt.run) -> Outcome:
+    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`, and the user's own.
+
+    `run`: what is done with the built trainee; another than the attempt is the preflight's.
+    """
     config, project = spec.config, Path(spec.project_dir)
     if config.num_threads > 0:
         torch.set_num_threads(config.num_threads)
@@ -37,7 +40,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     def restore(folder: Path) -> None:
         _torch_device.set_rng_state(trainee.restore(folder))
 
-    return attempt.run(spec, launch, reporter, source.data, trainee, restore, _torch_device.describe(device))
+    return run(spec, launch, reporter, source.data, trainee, restore, _torch_device.describe(device))
 
 
 def evaluate(spec: Spec, folder: Path, data: str) -> Tested:

@@ -33,8 +33,11 @@ from ._torch_metrics import Tally
 from ._torch_trainee import TorchTrainee
 
 
-def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
-    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`."""
+def train(spec: Spec, launch: Launch, reporter: Reporter, run: attempt.Runner = attempt.run) -> Outcome:
+    """One attempt: reads, builds, resumes where ordered, trains. Raises errors of `errors.py`.
+
+    `run`: what is done with the built trainee; another than the attempt is the preflight's.
+    """
     config, project = spec.config, Path(spec.project_dir)
     device = _begin(config)
     from ._hf_trainer import StepTrainer  # seconds
@@ -59,7 +62,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
 
     _torch_device.seed_everything(config.seed)
     device_name = _torch_device.describe(device)
-    return attempt.run(
+    return run(
         spec, launch, reporter, material.data, trainee, restore, device_name, lambda loop: trainer.drive(loop, trainee)
     )
 
