@@ -74,7 +74,7 @@ class Prompter(Reporter):
         said(f"step {step} of {self._last}, loss {self.losses[-1]:.4g}")
         if step < self._save_at and time.monotonic() - self._first_step > self._seconds:
             self._save_at, self._last, self._wanted = step, min(step + 2, self._last), True
-        if step >= self._last:
+        if self._last <= step < self.spec.config.total_steps:  # a stop would break off the last evaluation
             self.request_stop("user")
 
     @property
