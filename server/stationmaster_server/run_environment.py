@@ -10,7 +10,11 @@ from dataclasses import dataclass
 from .children import environment
 
 _WORKER_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_TOKEN")
-_MORE = re.compile(r"HF_|HUGGINGFACE_|XDG_|(?:https?|ftp|all|no)_proxy$|NCCL_|MPLCONFIGDIR$|REQUESTS_CA_BUNDLE$", re.I)
+_MORE = re.compile(
+    r"HF_|HUGGINGFACE_|XDG_|(?:https?|ftp|all|no)_proxy$|NCCL_|GLOO_|MPLCONFIGDIR$|MPLBACKEND$|REQUESTS_CA_BUNDLE$|"
+    r"KERAS_|TF_|TFDS_|TOKENIZERS_PARALLELISM$|ACCELERATE_",
+    re.I,
+)
 _RECORDER = re.compile(r"WANDB_|TRACKIO_|NETRC$")
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|KEY|AUTH|PRIVATE", re.I)
 _SECRET_VALUE = re.compile(r"://[^/\s]*@")
