@@ -40,7 +40,8 @@ def main() -> None:
     for one in cases.read(projects):
         if options.table or (options.only and not any(name in one.name for name in options.only)):
             continue
-        kept[one.name] = _visited(one, projects, options)
+        found = _visited(one, projects, options)
+        kept = {**_kept(projects), one.name: found}  # another one may have written meanwhile
         (projects / RESULTS).write_text(json.dumps(kept, indent=1, ensure_ascii=False))
         print(one.name, "|", " | ".join(kept[one.name]["cells"]), flush=True)
         for wrong in kept[one.name]["wrong"]:

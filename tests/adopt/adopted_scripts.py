@@ -172,3 +172,21 @@ for step in range(4):
     optimizer.step(closure)
 """
 """The shape of Lightning's loop: the optimizer calls for the gradients itself."""
+
+BY_HAND = """
+import torch
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+model = torch.nn.Linear(3, 1)
+inputs = torch.randn(5, 3)
+for step in range(4):
+    model.zero_grad()
+    loss = model(inputs).square().mean()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for one in model.parameters():
+        one.data.add_(one.grad, alpha=-0.1)
+    print(f"loss {loss.item()!r} norm {norm.item()!r}", flush=True)
+"""
+"""Updates its parameters itself."""

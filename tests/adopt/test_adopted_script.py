@@ -79,8 +79,9 @@ def test_accumulation_and_a_loss_scaler_are_seen_through_and_nan_is_an_alert(des
     assert "CRITICAL" in chat.accepted("poll_status", run=run.name).text
 
 
-def test_gradients_that_the_optimizer_calls_for_are_seen(desk: Any, hall: Any) -> None:
-    _, run = started(desk, hall.make("closure", model=None), scripts.CLOSURE)
+@pytest.mark.parametrize("name", ["CLOSURE", "BY_HAND"])
+def test_steps_are_seen_that_the_optimizer_or_the_script_itself_makes(desk: Any, hall: Any, name: str) -> None:
+    _, run = started(desk, hall.make(name, model=None), getattr(scripts, name))
     assert ended(run)["state"] == "succeeded"
     printed = [tuple(map(float, pair)) for pair in re.findall(r"loss (\S+) norm (\S+)", log(run))]
     logged = [(float(row["train/loss"]), float(row["train/grad_norm"])) for row in rows(run)]

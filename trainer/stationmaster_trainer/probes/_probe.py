@@ -56,6 +56,8 @@ class Probe:
         """Whether a value can be read without waiting for it."""
         self.take: Callable[[bool], Seen] = lambda summed: Seen()
         """What was seen below a library since the last call; of several losses the sum (when true) or the mean."""
+        self.complete: Callable[[], None] = lambda: None
+        """Tells a step of which only the next one would show that it is over."""
         self.driver = ""
         """Library that tells steps itself; the looks into what lies below it only keep what they see for `take`."""
         self.may_end: Callable[[], bool] = lambda: True
@@ -135,6 +137,9 @@ class Probe:
             return
         self._busy = True
         try:
+            if wait:
+                with self.harmless("completing a step"):
+                    self.complete()
             count = len(self._rows) if wait else self._count_ready()
             rows, self._rows, self._told_at = self._rows[:count], self._rows[count:], time.monotonic()
             if rows:

@@ -1,7 +1,8 @@
 """Looks into a PyTorch loop: the optimizer's steps, the tensor of `backward()`, the gradients before the step.
 
-Steps are those of the first optimizer that steps. Nothing is changed and no random number drawn: the script computes
-bit for bit what it computes alone. Not covered: `torch.autograd.grad`, and optimizers of another base class.
+Steps are those of the first optimizer that steps; in a script that makes no optimizer of PyTorch, and so updates its
+parameters itself, a backward pass is a step. Nothing is changed and no random number drawn: the script computes bit for
+bit what it computes alone. Not covered: `torch.autograd.grad`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import _sight
 from ._probe import Probe, Seen
 
 MODULE = "torch"
 _FORMATS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float64": "fp64"}
 SEEN = ("steps", "loss", "learning rate", "gradient norm")
 UNSEEN = ("validation figures (they stand in worker.log)", "total steps")
+BY_HAND = ("steps (a backward pass each: there is no optimizer)", "loss", "gradient norm where it clips")
+MOST_PENDING = 4096
+"""Backward passes kept of a step that never comes."""
 TAKES_OVER = 2
 """Steps in a row after which another optimizer's steps are those that count."""
 
@@ -29,6 +34,8 @@ def install(torch: Any, probe: Probe) -> None:
     optimizer, utils = importlib.import_module("torch.optim.optimizer"), torch.nn.utils
     optimizer.register_optimizer_step_pre_hook(look.before_step)
     optimizer.register_optimizer_step_post_hook(look.after_step)
+    probe.complete = look.complete
+    optimizer.Optimizer.__init__ = look.made(optimizer.Optimizer.__init__)
     torch.Tensor.backward = look.backward(torch.Tensor.backward)
     utils.clip_grad_norm_ = utils.clip_grad.clip_grad_norm_ = look.clip(utils.clip_grad_norm_)
     torch.nn.Module.eval = look.eval(torch.nn.Module.eval)
@@ -48,6 +55,8 @@ class _Look:
         self.scaled: tuple[Any, Any] = (None, None)
         """A loss times the scaler's factor, and the loss."""
         self.begun = False
+        self.optimizers = False
+        """Whether the script has made one of PyTorch's."""
         self.primary: Any = None
         self.others_in_a_row = 0
         self.accumulation = 1
@@ -177,6 +186,7 @@ class _Look:
         @functools.wraps(original)
         def backward(tensor: Any, *arguments: Any, **named: Any) -> Any:
             with self.probe.harmless("taking the loss"):
+                self.complete()
                 if tensor.numel() == 1:
                     loss = self.scaled[1] if self.scaled[0] is tensor else tensor
                     self.losses.append((loss.detach().clone().reshape(()), _divisor(loss)))
@@ -184,6 +194,29 @@ class _Look:
             return original(tensor, *arguments, **named)
 
         return backward
+
+    def complete(self) -> None:
+        """Without an optimizer a backward pass is a step, over when the next begins, or a validation, or at the end."""
+        if len(self.losses) > MOST_PENDING:
+            self.losses, self.clipped = [], []
+        if self.optimizers or self.probe.driver or not self.losses:
+            return
+        losses, norms, self.losses, self.clipped = self.losses, self.clipped, [], []
+        if not self.begun:
+            self.begun, loss = True, losses[0][0]
+            self.probe.started("pytorch", str(loss.device), _FORMATS.get(str(loss.dtype), str(loss.dtype)), 0)
+            self.probe.sight("loop", "PyTorch", BY_HAND, ("learning rate", *UNSEEN), _sight.NO_OPTIMIZER)
+        self.probe.step(Seen(losses[-1][0], norms[-1] if norms else None))
+
+    def made(self, original: Callable[..., None]) -> Callable[..., None]:
+        """Notices that there is an optimizer, so that its steps count and not the backward passes."""
+
+        @functools.wraps(original)
+        def __init__(optimizer: Any, *arguments: Any, **named: Any) -> None:
+            self.optimizers = True
+            original(optimizer, *arguments, **named)
+
+        return __init__
 
     def scale(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Remembers which loss a scaled one was made of."""
