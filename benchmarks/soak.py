@@ -1,13 +1,15 @@
 """Kills worker, supervisor, server and all three at random instants, hundreds of times, and counts what must be zero.
 
     python benchmarks/soak.py [--kills 300] [--minutes 40] [--frameworks pytorch,transformers,flax] [--seed N]
-                              [--lanes 2] [--write docs/reliability.md]
+                              [--lanes 2] [--account FILE] [--write docs/reliability.md]
 
 Each framework has projects with a tiny model that draws from every random generator. Its first run is left alone. All
 others are started and resumed by a real server over stdio, and killed (SIGKILL) at a random instant: one third
 uniformly within the start or resume, two thirds uniformly over the training; the target is one of four at random. A
 reader loop looks at every file meanwhile. Every run goes to its end and is compared with the first one: steps,
 validations, rows, weights.
+`--account` keeps every kill and finding in a file: a soak that was ended, or whose time was over, goes on where it was.
+One that is complete is not done again while the code is the same; for another code a new account is begun.
 Exit code 1 unless every count is zero. With `--write` the tests that cause the faults F1–F23 are run too, and the
 document is made of both. Not covered: power loss (tests/faults has it), GPUs.
 """
@@ -27,7 +29,8 @@ import time
 from datetime import date
 from pathlib import Path
 
-from soaking.account import Account
+from soaking import book
+from soaking.account import Account, Session
 from soaking.lane import Lane, guarded
 from soaking.projects import SCENARIOS
 
@@ -40,35 +43,50 @@ def main() -> int:
     arguments = _arguments()
     faulthandler.register(signal.SIGUSR1)
     frameworks = [name for name in arguments.frameworks.split(",") if name]
-    begun, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="stationmaster-soak-"))
-    account = Account(_wanted(arguments.kills, frameworks))
-    deadline = begun + 60.0 * arguments.minutes
-    waiting = [(name, number) for number in range(arguments.lanes) for name in frameworks]
-    lanes = [Lane(name, folder / f"{name}-{number}", account, arguments.seed, deadline) for name, number in waiting]
-    _go(lanes, account, arguments.lanes, deadline)
-    minutes = (time.monotonic() - begun) / 60.0
-    where = (
-        f"Seed {arguments.seed}, {date.today()}, {minutes:.0f} minutes, {arguments.lanes} lanes at once, load "
-        f"{os.getloadavg()[2]:.0f}; {os.cpu_count()} cores, {platform.system()} {platform.release()} "
-        f"{platform.machine()}, Python {platform.python_version()}."
-    )
-    lines = [*account.lines(), "", where]
+    account = _account(arguments, frameworks)
+    if not account.complete:
+        _soak(arguments, frameworks, account)
+    lines = account.lines()
     print("\n".join(lines))
     for what, evidence in account.faults:
         print(f"{what}: {evidence}")
     sound = not any(account.zeros.values())
-    if sound:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        print(f"what was left: {folder}")
-    done = len(account.kills) >= arguments.kills
-    if not done:
+    if not account.complete:
         print(f"only {len(account.kills)} of {arguments.kills} kills were done in {arguments.minutes:g} minutes")
     if arguments.write:
         from soaking import document
 
-        sound &= document.write(Path(arguments.write), lines)
-    return 0 if sound and done else 1
+        sound &= document.write(Path(arguments.write), lines, Path(arguments.account or "soak.jsonl"))
+    return 0 if sound and account.complete else 1
+
+
+def _account(arguments: argparse.Namespace, frameworks: list[str]) -> Account:
+    """What was counted before, when there is such a file and it is not about another code, complete."""
+    wanted = _wanted(arguments.kills, frameworks)
+    kept = book.Book(Path(arguments.account) if arguments.account else None)
+    account = Account(wanted, kept)
+    if account.complete and any(session.source != book.source() for session in account.sessions):
+        kept.set_aside()
+        return Account(wanted, kept)
+    return account
+
+
+def _soak(arguments: argparse.Namespace, frameworks: list[str], account: Account) -> None:
+    """One session; the folder of its projects is left when something was found."""
+    begun, folder = time.monotonic(), Path(tempfile.mkdtemp(prefix="stationmaster-soak-"))
+    machine = (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}, "
+        f"Python {platform.python_version()}"
+    )
+    account.begin(Session(book.source(), book.commit(), str(date.today()), arguments.seed, arguments.lanes, machine))
+    found, deadline = len(account.faults), begun + 60.0 * arguments.minutes
+    waiting = [(name, number) for number in range(arguments.lanes) for name in frameworks]
+    lanes = [Lane(name, folder / f"{name}-{number}", account, arguments.seed, deadline) for name, number in waiting]
+    _go(lanes, account, arguments.lanes, deadline)
+    if len(account.faults) == found:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        print(f"what was left: {folder}")
 
 
 def _go(lanes: list[Lane], account: Account, at_once: int, deadline: float) -> None:
@@ -97,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frameworks", default=",".join(SCENARIOS), help="separated by commas")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000, help="of the instants and targets")
     parser.add_argument("--lanes", type=int, default=2, help="projects that work at the same time")
+    parser.add_argument("--account", default="", help="file outside of the repository that keeps the counts")
     parser.add_argument("--write", default="", help="document to write, with the outcome of the fault tests")
     found = parser.parse_args()
     if unknown := set(found.frameworks.split(",")) - set(SCENARIOS):

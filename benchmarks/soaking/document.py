@@ -68,7 +68,7 @@ needs `flock`, sessions and signals; use WSL.
 """
 
 
-def write(path: Path, soak: list[str]) -> bool:
+def write(path: Path, soak: list[str], account: Path) -> bool:
     """Runs the marked tests and writes the document; whether all of them held."""
     outcomes = _outcomes()
     rows, sound = [], True

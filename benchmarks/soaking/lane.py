@@ -201,7 +201,7 @@ class Lane:
         begun = time.monotonic()
         self._server = None
         reply = self._live().call("poll_status", run=run.name) if run else self._live().call("list_runs")
-        self._account.reconnects.append(time.monotonic() - begun)
+        self._account.reconnected(time.monotonic() - begun)
         if reply.refused:
             self._account.fault("unreadable states", f"a new server: {reply.text[:300]}")
 
@@ -251,8 +251,7 @@ class Lane:
         for what, one, other in zip(("steps", "rows", "weights"), found, wanted, strict=True):
             if one != other:
                 self._account.fault("differing runs", f"{run.name}: {what} are not those of the uninterrupted run")
-        self._account.finished[self.framework] += 1
-        self._account.attempts[self.framework] += len(run.attempts())
+        self._account.compared(self.framework, len(run.attempts()))
         self._shelf.keep_run(self._project, run)
         self._shelf.check()
         self._readers.finished.add(run.name)
