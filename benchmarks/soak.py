@@ -3,6 +3,8 @@
     python benchmarks/soak.py [--kills 300] [--minutes 40] [--frameworks pytorch,transformers,flax] [--seed N]
                               [--lanes 2] [--account FILE] [--write docs/reliability.md]
 
+`--frameworks stand-in` trains a linear model without any framework in place of them, which costs a tenth.
+
 Each framework has projects with a tiny model that draws from every random generator. Its first run is left alone. All
 others are started and resumed by a real server over stdio, and killed (SIGKILL) at a random instant: one third
 uniformly within the start or resume, two thirds uniformly over the training; the target is one of four at random. A
@@ -34,8 +36,9 @@ from soaking.account import Account, Session
 from soaking.lane import Lane, guarded
 from soaking.projects import SCENARIOS
 
-SHARES = {"pytorch": 0.5, "transformers": 0.25, "flax": 0.25}
+SHARES = {"pytorch": 0.5, "transformers": 0.25, "flax": 0.25, "stand-in": 1.0}
 """Of the kills: a start of PyTorch costs half of one of the others."""
+FRAMEWORKS = "pytorch,transformers,flax"
 
 
 def main() -> int:
@@ -112,7 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=300, help="kills in all")
     parser.add_argument("--minutes", type=float, default=40.0, help="after these no further kill is made")
-    parser.add_argument("--frameworks", default=",".join(SCENARIOS), help="separated by commas")
+    parser.add_argument("--frameworks", default=FRAMEWORKS, help="separated by commas")
     parser.add_argument("--seed", type=int, default=int(time.time()) % 100_000, help="of the instants and targets")
     parser.add_argument("--lanes", type=int, default=2, help="projects that work at the same time")
     parser.add_argument("--account", default="", help="file outside of the repository that keeps the counts")

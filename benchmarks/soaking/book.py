@@ -38,8 +38,10 @@ class Book:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **facts}) + "\n")
+        with self.path.open("ab+") as file:
+            file.seek(-min(1, file.seek(0, os.SEEK_END)), os.SEEK_END)
+            torn = file.read() not in (b"", b"\n")  # a kill cut the last line off
+            file.write(b"\n" * torn + json.dumps({"event": event, **facts}).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 

@@ -19,12 +19,13 @@ from stationmaster_trainer.states import FINAL
 from . import strokes
 from .account import TARGETS, Account, Kill
 from .client import Reply, Server, ServerDiedError
-from .projects import SCENARIOS, environment
+from .projects import SCENARIOS, environment, program
 from .readers import Readers, Shelf, history, rows, weights
 
 QUIET_SECONDS = 60.0
 """How long processes of an ended run may be there: a worker without supervisor saves before it ends."""
 STUCK_SECONDS = 300.0
+LOOK_SECONDS = 0.03
 _PREPARING = threading.Lock()
 """Libraries that import their parts when they are asked for are not made for several threads at once."""
 
@@ -46,6 +47,8 @@ class Lane:
         self._readers = Readers(self._project, self._total, account)
         self._pool = ThreadPoolExecutor(1)
         self._server: Server | None = None
+        self._path: Path | None = None
+        """Folder of the program, where it is not the installed one."""
         self._seconds = 0.0
         """Of an uninterrupted attempt, from the call to its end."""
         self._start_seconds = 0.0
@@ -54,6 +57,7 @@ class Lane:
         """Everything; processes of the lane are gone afterwards."""
         self._project.mkdir(parents=True)
         self._home.mkdir()
+        self._path = program(self._home) if self._scenario.stand_in else None
         with _PREPARING:
             self._scenario.prepare(self._project)
         try:
@@ -142,7 +146,8 @@ class Lane:
                 raise StuckError(f"{self.framework}: a start was answered and there is no run")
             if time.monotonic() > limit:
                 raise StuckError(f"{self.framework} {run and run.name}: no end within {STUCK_SECONDS:g} s")
-            time.sleep(0.005)
+            left = LOOK_SECONDS if strike_at is None else strike_at - time.monotonic()
+            time.sleep(max(0.0, min(LOOK_SECONDS, left)))
         return run
 
     def _answer(self, call: Future[Reply] | None) -> bool:
@@ -260,7 +265,7 @@ class Lane:
 
     def _live(self) -> Server:
         if self._server is None:
-            self._server = Server(self._project, environment(self._home), self._home / "server.log")
+            self._server = Server(self._project, environment(self._home, self._path), self._home / "server.log")
         return self._server
 
     def _ask(self, tool: str, **arguments: Any) -> Reply:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,16 +55,33 @@ class Scenario:
     prepare: Callable[[Path], None]
     changes: dict[str, Any]
     """Keys of the configuration."""
+    stand_in: bool = False
+    """Whether `stand_in.py` trains in place of PyTorch."""
 
 
-def environment(home: Path) -> dict[str, str]:
-    """What the server of a lane gets: a home of its own, this Python as the one that trains, one thread, no network."""
+def program(home: Path) -> Path:
+    """A copy of the trainer in which the stand-in is the adapter; the folder that goes on the path."""
+    import stationmaster_trainer
+
+    target = home / "program" / "stationmaster_trainer"
+    shutil.copytree(Path(stationmaster_trainer.__file__).parent, target, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(Path(__file__).with_name("stand_in.py"), target / "adapters" / "pytorch.py")
+    return target.parent
+
+
+def environment(home: Path, path: Path | None = None) -> dict[str, str]:
+    """What the server of a lane gets: a home of its own, this Python as the one that trains, one thread, no network.
+
+    `path`: a folder that goes before all others on Python's path.
+    """
     places = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("CONFIG", "CACHE", "DATA", "STATE")}
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
     jax = {"JAX_PLATFORMS": "cpu", "NPROC": "1", "JAX_COMPILATION_CACHE_DIR": str(home / "jax")}
     jax |= {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     hub = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     found = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
+    if path is not None:
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, (str(path), found.get("PYTHONPATH", ""))))
     return {**found, **places, **quiet, **jax, **hub, "HOME": str(home), "STATIONMASTER_PYTHON": sys.executable}
 
 
@@ -80,6 +98,12 @@ def _digits(folder: Path) -> None:
 def _pytorch(folder: Path) -> None:
     (folder / "model.py").write_text(PYTORCH)
     _digits(folder)
+
+
+def _stand_in(folder: Path) -> None:
+    (folder / "model.py").write_text(PYTORCH)
+    with (folder / "numbers.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["a", "b", "label"], *((at, at * at % 7, at % 3) for at in range(300))])
 
 
 def _flax(folder: Path) -> None:
@@ -118,5 +142,8 @@ SCENARIOS = {
     ),
     "flax": Scenario(
         _flax, {**COMMON, "total_steps": 300, "batch_size": 16, "checkpoint_every": 15, "validate_every": 10}
+    ),
+    "stand-in": Scenario(
+        _stand_in, {**COMMON, "total_steps": 500, "batch_size": 2, "checkpoint_every": 20, "validate_every": 10}, True
     ),
 }  # fmt: skip

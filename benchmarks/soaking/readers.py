@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from pathlib import Path
 
 from stationmaster_server import runs
@@ -15,8 +16,8 @@ from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
 
 from .account import Account
 
-PAUSE = 0.05
-"""Seconds between two rounds, so that the readers do not take the cores from the runs."""
+PAUSE, SHARE = 0.05, 5.0
+"""Least seconds between two rounds, and how many times as long as a round: the cores are for the runs."""
 
 
 class Readers:
@@ -41,8 +42,11 @@ class Readers:
         self._round()
 
     def _loop(self) -> None:
-        while not self._over.wait(PAUSE):
+        pause = PAUSE
+        while not self._over.wait(pause):
+            begun = time.thread_time()
             self._round()
+            pause = max(PAUSE, SHARE * (time.thread_time() - begun))
 
     def _round(self) -> None:
         for entry in sorted((self._project / RUNS).glob("[!.]*")):
@@ -140,7 +144,7 @@ def weights(project: Path, run: RunDir) -> dict[str, str]:
     if newest.manifest is None:
         raise CheckpointError(f"{run.name} has no verified checkpoint")
     files = newest.manifest.files
-    return {name: entry.sha256 for name, entry in files.items() if name.endswith(".safetensors")}
+    return {name: entry.sha256 for name, entry in files.items() if name.endswith((".safetensors", ".weights"))}
 
 
 class Shelf:

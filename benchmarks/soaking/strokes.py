@@ -61,7 +61,7 @@ def truth(run: RunDir, died: float, account: Account) -> float | None:
         seen = runs.view(run)
         if seen.state in FINAL or seen.state == DERIVED or (seen.state == "queued" and not seen.alive):
             return time.monotonic() - died
-        time.sleep(0.01)
+        time.sleep(0.02)
     return None
 
 

@@ -26,7 +26,7 @@ DONE = ("completed", "script_ended")
 """Causes of an end that need no word in the headline."""
 SHOWN_ALERTS = 3
 LISTED_ALERTS = 8
-OURS = frozenset(CAUSES) - {"exception", "oom", "disk_full", "exited_early"}
+OURS = frozenset(CAUSES) - {"exception", "oom", "disk_full", "disk_error", "exited_early"}
 """Causes whose evidence is our own words; that of the others may quote the user's code and is fenced."""
 
 
@@ -247,16 +247,21 @@ def _loggers(status: Status) -> list[str]:
 def end(status: Status) -> list[str]:
     """Cause, evidence in our own words, and the way out."""
     meaning = CAUSES.get(status.cause or "", "") if status.state != DERIVED else ""
-    message = plain(status.message, 240) if status.cause in OURS else ""
+    message = plain(status.message, 240) if _ours(status) else ""
     known = message.lower().startswith(meaning.lower())
     parts = ["" if known or not meaning else f"{meaning}.", message, plain(status.way_out, 200)]
     said = " ".join(part for part in parts if part)
     return [said[:1].upper() + said[1:]] if said else []
 
 
+def _ours(status: Status) -> bool:
+    """Whether the message is in our own words: what a reader derives is."""
+    return status.cause in OURS or status.state == DERIVED
+
+
 def foreign(status: Status) -> list[str]:
     """What the training code itself said at the end, with its place, fenced; to stand behind everything else."""
-    if not status.message or status.cause is None or status.cause in OURS:
+    if not status.message or status.cause is None or _ours(status):
         return []
     where = plain(status.where, 120)
     return [fence(f"{where + ': ' if where else ''}{plain(status.message, 300)}", "from the training code", 430)]
@@ -273,7 +278,7 @@ def why(status: Status) -> str:
     """What ended the run, in a few words for a list; nothing of the user's text but the place."""
     if status.cause in (None, "completed"):
         return ""
-    if status.cause in OURS:
+    if _ours(status):
         return plain(status.message, 100)
     return f"at {plain(status.where, 60)}" if status.where else plain(CAUSES.get(status.cause or "", ""), 80)
 

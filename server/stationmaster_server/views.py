@@ -24,14 +24,18 @@ from stationmaster_trainer.contract import (
     Status,
     Train,
 )
-from stationmaster_trainer.ending import Ending, of_failure, of_finished
+from stationmaster_trainer.ending import DISK_ERROR, Ending, of_failure, of_finished
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import AttemptDir, RunDir
 from stationmaster_trainer.states import DERIVED, FINAL
 
+from . import mounts
+
 MAX_BYTES = 4 << 20
 """Bytes of the largest status or spec that is read."""
+STALE_SECONDS = 5.0
+"""Age of a status of a run that goes on, from which it is asked whether it can be written at all."""
 TAIL = 16 << 10
 """Bytes that are read of the end of a log."""
 MAX_THREADS, MAX_STACK = 4, 260
@@ -87,6 +91,8 @@ def view(run: RunDir) -> RunView:
             status = _derived(newest, status)
     elif not alive and status.state not in FINAL:
         status = _derived(newest, status)
+    if status.state not in FINAL and newest is not None and time.time() - status.updated > STALE_SECONDS:
+        status = _on_a_failing_disk(run, status, problems)
     if status.state in FINAL:
         status = replace(status, loggers=_loggers(run) or status.loggers)
     return RunView(
@@ -182,6 +188,18 @@ def _lost(status: Status) -> Status:
         return replace(status, state=DERIVED, cause="rebooted", message=message, way_out=RESUME)
     message = f"Supervisor and worker are gone without a word; the last step known is {status.step}."
     return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out=RESUME)
+
+
+def _on_a_failing_disk(run: RunDir, status: Status, problems: list[str]) -> Status:
+    """Nobody could write what became of it: says so, and why it was lost."""
+    fault = mounts.unwritable(run.path)
+    if not fault:
+        return status
+    if status.state != DERIVED:
+        problems.append(f"{fault}; what is shown here may be old")
+        return status
+    message = f"Its end could not be written: {fault}. The last step known is {status.step}."
+    return replace(status, cause="disk_error", message=message, way_out=DISK_ERROR)
 
 
 def _lost_in_queue(status: Status) -> Status:

@@ -1,39 +1,63 @@
-"""Full and failing disks under real PyTorch runs: the cause with the bytes needed, and a resume once there is room."""
+"""Full and failing disks under real runs: the cause with the bytes needed, the rest intact, a resume afterwards."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from process_bench import Bench, end_processes, eventually, until
+from soaking.client import Server
 
-from stationmaster_server import runs
+from stationmaster_server import mounts, runs
 from stationmaster_trainer import manifest
 from stationmaster_trainer.rundir import RunDir
 from stationmaster_trainer.states import FINAL
 
-pytestmark = pytest.mark.soak
+STAND_IN = Path(__file__).resolve().parents[2] / "benchmarks" / "soaking" / "stand_in.py"
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB of its own; needs the right to mount one."""
-    place = tmp_path / "small"
+def _mounted(place: Path, *command: str) -> Iterator[Path]:
+    """A file system of its own at `place`; needs the right to mount one."""
     place.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "none", str(place)], capture_output=True).returncode:
+    if subprocess.run([*command, str(place)], capture_output=True).returncode:
         pytest.skip("mounting a file system is not allowed here")
     yield place
     end_processes(place)
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def _pytorch(project: Path) -> RunDir:
-    """A run of PyTorch whose checkpoints are of 3 MiB; 10 GiB would not be needed."""
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """24 MiB in memory."""
+    yield from _mounted(tmp_path / "small", "mount", "-t", "tmpfs", "-o", "size=24m", "none")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 32 MiB, formatted, that a test may break."""
+    image = tmp_path / "disk.img"
+    image.write_bytes(b"")
+    os.truncate(image, 32 << 20)
+    made = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if made is None or subprocess.run([made, "-q", "-F", str(image)], capture_output=True).returncode:
+        pytest.skip("there is no mkfs.ext4 here")
+    yield from _mounted(tmp_path / "disk", "mount", "-o", "loop", str(image))
+
+
+def _fail(disk: Path) -> None:
+    """What ext4 does by itself at an error of its disk: from now on it refuses every write, also to open files."""
+    subprocess.run(["mount", "-o", "remount,abort", str(disk)], check=True)
+
+
+def _saving(project: Path, framework: str) -> RunDir:
+    """A run that saves with the real code, trained by PyTorch or by a stand-in of it."""
     (project / "model.py").write_text(
         "import time, torch\nfrom torch import nn\n\n\n"
         "class Net(nn.Module):\n"
@@ -42,11 +66,13 @@ def _pytorch(project: Path) -> RunDir:
         "def build_data(split):\n    x = torch.randn(200, 500)\n"
         "    return torch.utils.data.TensorDataset(x, x[:, :3].argmax(1))\n"
     )
-    bench = Bench(project)
-    spec = bench.spec("run", framework="pytorch", model_path="model.py", train_data="build_data", num_threads=1,
-                      val_data="build_data", total_steps=3000, checkpoint_every=20, validate_every=40)  # fmt: skip
+    spec = Bench(project).spec("run", framework="pytorch", model_path="model.py", train_data="build_data",
+                               num_threads=1, val_data="build_data", total_steps=100_000, checkpoint_every=20,
+                               validate_every=40)  # fmt: skip
     spec = replace(spec, facts=replace(spec.facts, classes=("a", "b", "c")))
     run = runs.create_run(spec, "run_name: run\n", {})
+    if framework == "stand-in":
+        shutil.copyfile(STAND_IN, run.lib / "stationmaster_trainer" / "adapters" / "pytorch.py")
     runs.start_attempt(run, sys.executable)
     return run
 
@@ -57,16 +83,17 @@ def _fill(place: Path, leave: int) -> Path:
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
-    filler.open("ab").truncate(max(0, filler.stat().st_size - leave))
+    os.truncate(filler, max(0, filler.stat().st_size - leave))
     return filler
 
 
 @pytest.mark.fault("F9")
-@pytest.mark.parametrize("leave", [0, 1_500_000], ids=["not a byte free", "room for logs but not for a checkpoint"])
+@pytest.mark.parametrize("framework", ["stand-in", pytest.param("pytorch", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("leave", [0, 500_000], ids=["not a byte free", "room for logs but not for a checkpoint"])
 def test_a_full_disk_ends_the_run_with_the_bytes_needed_and_it_goes_on_when_there_is_room(
-    small: Path, leave: int
+    small: Path, framework: str, leave: int
 ) -> None:
-    run = _pytorch(small)
+    run = _saving(small, framework)
     until(run, lambda status: status.checkpoint is not None, 90.0)
     filler = _fill(small, leave)
     status = until(run, lambda status: status.state in FINAL, 90.0)
@@ -84,21 +111,48 @@ def test_a_full_disk_ends_the_run_with_the_bytes_needed_and_it_goes_on_when_ther
 
 
 @pytest.mark.fault("F10")
-def test_a_file_system_that_turns_read_only_is_told_and_other_runs_go_on(small: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fails_is_told_with_the_last_step_and_other_runs_go_on(
+    disk: Path, tmp_path: Path, serve: Callable[[Path], Server]
+) -> None:
+    """Nothing of the end can be written, so it has to be derived; what was saved before is still there."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    other = Bench(elsewhere).start(total_steps=100_000)
-    run = Bench(small).start(total_steps=100_000)
+    other = Bench(elsewhere).start(total_steps=1_000_000)
+    run = _saving(disk, "stand-in")
     until(run, lambda status: status.checkpoint is not None)
-    done = subprocess.run(["mount", "-o", "remount,ro", str(small)], capture_output=True, text=True)
-    if done.returncode:  # files are open for writing: forced, as a kernel does it that has met an error of the disk
-        subprocess.run(["umount", "-r", str(small)], capture_output=True)
-        pytest.skip(f"remounting is not possible here: {done.stderr.strip()}")
-    seen = until(run, lambda status: status.state in (*FINAL, "lost"), 90.0)
-    assert seen.state != "succeeded" and seen.message
+    assert mounts.unwritable(run.path) == ""
+    _fail(disk)
+    eventually(lambda: any("read-only" in problem for problem in runs.view(run).problems), 60.0)
+    seen = until(run, "lost", 120.0)
+    eventually(lambda: runs.view(run).over)
+    seen = runs.view(run).status
+    assert (seen.cause, seen.state) == ("disk_error", "lost")
+    assert "emergency_ro" in seen.message or "(ro" in seen.message or "abort" in seen.message, seen.message
+    assert f"step known is {seen.step}" in seen.message and "Look at the disk" in seen.way_out
+    assert manifest.newest_verified(disk / "checkpoints" / "run").step > 0
+    server = serve(tmp_path)
+    reply = server.call("poll_status", project_dir=str(disk))
+    assert "is read-only" in reply.text and "untrusted" not in reply.text, reply.text
+    refused = server.call("resume_run", project_dir=str(disk))
+    assert refused.refused and "defect" not in refused.text and "Traceback" not in refused.text, refused.text
     step = runs.view(other).status.step
     assert until(other, lambda status: status.step > step + 20).state == "running"
-    end_processes(elsewhere)
+    assert "running" in server.call("poll_status", project_dir=str(elsewhere)).text
+
+
+@pytest.mark.fault("F10")
+def test_a_start_on_a_file_system_that_is_read_only_is_refused_by_name_and_leaves_nothing(
+    disk: Path, tmp_path: Path, serve: Callable[[Path], Server]
+) -> None:
+    (disk / "model.py").write_text("from torch import nn\n\n\nclass Net(nn.Module):\n    pass\n")
+    (disk / "digits.csv").write_text("a,label\n1,0\n2,1\n")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    server = serve(tmp_path)
+    assert not server.call("inspect_project", project_dir=str(disk)).refused
+    reply = server.call("choose_logging", project_dir=str(disk), backends=["file"])
+    assert reply.refused and "ead-only file system" in reply.text and str(disk) in reply.text, reply.text
+    assert "is read-only (ro)" in mounts.unwritable(disk)
+    assert sorted(path.name for path in disk.iterdir()) == ["digits.csv", "lost+found", "model.py"]
 
 
 @pytest.mark.fault("F9")

@@ -1,4 +1,7 @@
-"""Power loss and torn files: every small file of a run cut at every length; the state stays readable and true."""
+"""Power loss and torn files: every small file of a run cut at any length; the state stays readable and true.
+
+`make soak` takes every length, `make test` some: the ends, and evenly between them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +20,23 @@ from stationmaster_trainer import manifest
 from stationmaster_trainer.errors import CheckpointError
 from stationmaster_trainer.rundir import RunDir
 
-pytestmark = pytest.mark.soak
+Cuts = Callable[[int], list[int]]
 STEPS = 60
+SOME = 12
+"""Lengths between the ends that the quick version takes."""
+
+
+@pytest.fixture(params=["some lengths", pytest.param("every length", marks=pytest.mark.soak)])
+def cuts(request: pytest.FixtureRequest) -> Cuts:
+    """Lengths below `whole` at which a file is cut, the longest first."""
+
+    def lengths(whole: int) -> list[int]:
+        if request.param == "every length":
+            return list(range(whole - 1, -1, -1))
+        ends = {0, 1, whole // 2, whole - 2, whole - 1}
+        return sorted({*(at for at in ends if 0 <= at < whole), *range(0, whole, max(1, whole // SOME))}, reverse=True)
+
+    return lengths
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +54,7 @@ def runs_of_each_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
     return found
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.fault("F8", "F14")
 @pytest.mark.parametrize("state", ["succeeded", "lost"])
 @pytest.mark.parametrize(
@@ -42,23 +62,24 @@ def runs_of_each_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run
     ["status.json", "spec.json", "recorder.json", "attempts/001/final.json", "attempts/001/launch.json"],
 )
 def test_a_small_file_cut_at_any_length_never_changes_what_the_run_is(
-    runs_of_each_kind: dict[str, RunDir], tmp_path: Path, state: str, name: str
+    runs_of_each_kind: dict[str, RunDir], cuts: Cuts, tmp_path: Path, state: str, name: str
 ) -> None:
     run = RunDir(Path(shutil.copytree(runs_of_each_kind[state].path, tmp_path / "runs" / "toy")))
     path = run.path / name
     if not path.exists():  # a run whose supervisor was killed has no final.json
         path.write_bytes((runs_of_each_kind["succeeded"].path / name).read_bytes().replace(b'"succeeded"', b'"failed"'))
     whole = path.read_bytes()
-    for length in range(len(whole) - 1, -1, -1):
+    for length in cuts(len(whole)):
         os.truncate(path, length)
         seen = runs.view(run)
         assert seen.state == state or (name.endswith("final.json") and seen.state in ("failed", state)), length
         assert name != "status.json" or seen.problems, f"{length} bytes were read without a word"
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.fault("F8", "F14")
 def test_a_stream_cut_at_any_length_is_no_success_before_its_last_byte(
-    runs_of_each_kind: dict[str, RunDir], tmp_path: Path
+    runs_of_each_kind: dict[str, RunDir], cuts: Cuts, tmp_path: Path
 ) -> None:
     """What a power loss leaves when only the stream was on the disk: status and final.json are gone."""
     run = RunDir(Path(shutil.copytree(runs_of_each_kind["succeeded"].path, tmp_path / "runs" / "toy")))
@@ -67,7 +88,7 @@ def test_a_stream_cut_at_any_length_is_no_success_before_its_last_byte(
     whole = run.attempt(1).stream.read_bytes()
     assert runs.view(run).state == "succeeded"
     steps = []
-    for length in (*range(len(whole) - 1, len(whole) - 1500, -1), *range(len(whole) - 1500, -1, -41)):
+    for length in cuts(len(whole)):
         os.truncate(run.attempt(1).stream, length)
         seen = runs.view(run)
         assert seen.state == "lost", length
@@ -76,7 +97,7 @@ def test_a_stream_cut_at_any_length_is_no_success_before_its_last_byte(
 
 
 @pytest.mark.fault("F2", "F8", "F14")
-def test_a_checkpoint_cut_at_any_length_is_refused_and_the_one_before_is_used(tmp_path: Path) -> None:
+def test_a_checkpoint_cut_at_any_length_is_refused_and_the_one_before_is_used(cuts: Cuts, tmp_path: Path) -> None:
     for step in (10, 20):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
@@ -85,7 +106,7 @@ def test_a_checkpoint_cut_at_any_length_is_refused_and_the_one_before_is_used(tm
     assert manifest.newest_verified(tmp_path).step == 20
     for path in sorted((tmp_path / "checkpoint-20").iterdir()):
         whole = path.read_bytes()
-        for length in range(len(whole)):
+        for length in cuts(len(whole)):
             path.write_bytes(whole[:length])
             with pytest.raises(CheckpointError, match=path.name):
                 manifest.verify(tmp_path / "checkpoint-20")
@@ -95,11 +116,11 @@ def test_a_checkpoint_cut_at_any_length_is_refused_and_the_one_before_is_used(tm
 
 @pytest.mark.fault("F8")
 def test_what_a_power_loss_keeps_of_a_replaced_file_is_the_old_or_the_new_one(
-    runs_of_each_kind: dict[str, RunDir], tmp_path: Path
+    runs_of_each_kind: dict[str, RunDir], cuts: Cuts, tmp_path: Path
 ) -> None:
     """Not yet renamed: the temporary file beside it, at any length, is nobody's status."""
     run = RunDir(Path(shutil.copytree(runs_of_each_kind["lost"].path, tmp_path / "runs" / "toy")))
     lie = json.dumps({**json.loads(run.status.read_bytes()), "state": "succeeded"}).encode()
-    for length in range(0, len(lie) + 1, 7):
+    for length in (len(lie), *cuts(len(lie))):
         (run.path / ".status.json.tmp").write_bytes(lie[:length])
         assert runs.view(run).state == "lost"

@@ -99,7 +99,7 @@ def eventually(look: Callable[[], T | None], seconds: float = 20.0) -> T:
     deadline = time.monotonic() + seconds
     while not (value := look()):
         assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(0.01)
+        time.sleep(0.03)
     return value
 
 

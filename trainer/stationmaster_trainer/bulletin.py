@@ -52,6 +52,11 @@ class Bulletin:
             self.message = f"{ending.message} It was asked for by {control.asked_by(self._attempt)}."
         self._say(f"{self.cause}: {self.message}")
 
+    @property
+    def unwritable(self) -> bool:
+        """Whether the file system is read-only or fails."""
+        return self._file.broken
+
     def release(self) -> None:
         """Gives the disk's reserve back, for the last words."""
         self._file.release()

@@ -10,8 +10,9 @@ from .contract import Failure, Finished
 from .states import CAUSES
 
 SUCCESSES = ("completed", "early_stopping", "script_ended")
-EXIT_DISK_FULL = errno.ENOSPC
-"""Exit code of a worker that could not even write its failure record."""
+EXIT_DISK_FULL, EXIT_DISK_ERROR = errno.ENOSPC, errno.EROFS
+"""Exit codes of a worker that could not even write its failure record."""
+DISK_ERROR = "Look at the disk (dmesg names the fault); once it can be written again, resume."
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def decide(
     if exit_code == EXIT_DISK_FULL:
         message = "No space left on the device: not even the log could be written."
         return Ending("failed", "disk_full", message, "Free space on the disk of the project, then resume.")
+    if exit_code == EXIT_DISK_ERROR:
+        message = "The file system of the run cannot be written any more: not even the log could."
+        return Ending("failed", "disk_error", message, DISK_ERROR)
     said = f" Its last words: {last_words}" if last_words else ""
     return Ending(
         "failed",

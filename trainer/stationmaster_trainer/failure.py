@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import oom, redact
 from .contract import Failure, Spec
+from .ending import DISK_ERROR
 from .errors import StationmasterError
 from .user_model import is_user_file, place
 
@@ -53,6 +54,8 @@ def cause_of(error: BaseException) -> str:
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return "disk_full"
+        if isinstance(link, OSError) and link.errno in (errno.EROFS, errno.EIO):
+            return "disk_error"
         if isinstance(link, MemoryError) or "OutOfMemory" in type(link).__name__:
             return "oom"
         if isinstance(link, StationmasterError):
@@ -71,6 +74,8 @@ def _way_out(error: BaseException, cause: str, spec: Spec) -> str:
         return oom.way_out(spec.config, device=_of_device(error))
     if cause == "disk_full":
         return f"Free space on the disk of {spec.project_dir} ({_free(spec.project_dir)} are free), then resume."
+    if cause == "disk_error":
+        return DISK_ERROR
     return "Correct the code at the place named, then resume or start again."
 
 

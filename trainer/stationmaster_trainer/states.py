@@ -29,6 +29,7 @@ CAUSES: dict[str, str] = {
     "oom": "the host or the device ran out of memory",
     "hang": "no sign of life for longer than the learned time-out",
     "disk_full": "no space left on the device",
+    "disk_error": "the file system became read-only, or its disk fails",
     "budget": "a limit of the confirmed plan was reached",
     "busy": "another run uses the device, and the plan refuses to share it",
     "rule": "a warning rule that the plan allows to act stopped the run",

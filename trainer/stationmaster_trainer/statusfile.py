@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -20,6 +21,8 @@ class StatusFile:
     def __init__(self, run: RunDir, say: Callable[[str], None]) -> None:
         self._run, self._say = run, say
         self._complained = ""
+        self.broken = False
+        """Whether the newest failure was that of a file system that is read-only or fails, and not of a full one."""
         self.revision = _revision(run)
         self._sweep()
         self._fill_reserve()
@@ -30,6 +33,7 @@ class StatusFile:
         try:
             rundir.replace(self._run.status, data)
         except OSError as error:
+            self.broken = error.errno in (errno.EROFS, errno.EIO)
             if str(error) != self._complained:
                 self._complained = str(error)
                 self._say(f"status.json cannot be written: {error}")

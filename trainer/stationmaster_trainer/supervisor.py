@@ -45,6 +45,8 @@ RECORDER_SECONDS = 1.0
 """How long the final status waits for the recorder to write the last rows."""
 DISK_FULL_SECONDS = 600.0
 """How long the supervisor tries to write a final status on a full disk."""
+DISK_ERROR_SECONDS = 10.0
+"""The same on one that is read-only or fails: once it lets the lock go, readers say `lost` and why."""
 
 
 class Supervisor:
@@ -276,8 +278,10 @@ class Supervisor:
         self._bulletin.leave(self._attempt.final, self._status(ended))
         self._keeper.wait(RECORDER_SECONDS)
         self._alerts.logging(self._progress.step, self._keeper.trouble())
-        deadline = time.monotonic() + DISK_FULL_SECONDS
-        while not self._write_status(ended) and time.monotonic() < deadline and not self._folder_lost():
+        begun = time.monotonic()
+        while not self._write_status(ended) and not self._folder_lost():
+            if time.monotonic() - begun > (DISK_ERROR_SECONDS if self._bulletin.unwritable else DISK_FULL_SECONDS):
+                return
             time.sleep(1.0)
 
     def _folder_lost(self) -> bool:

@@ -15,11 +15,13 @@ from types import FrameType
 
 from . import adopted, codec, confirmed, failure, plugins, redact, rundir
 from .contract import Finished, Launch, Spec
-from .ending import EXIT_DISK_FULL
+from .ending import EXIT_DISK_ERROR, EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
 from .rundir import AttemptDir, RunDir
 
 EXIT_FAILED = 1
+EXITS = {"disk_full": EXIT_DISK_FULL, "disk_error": EXIT_DISK_ERROR}
+"""Cause → exit code, where the log cannot be written."""
 RECORD_SECONDS = 30.0
 """How long the training waits for the record of what it runs with; git or nvidia-smi may hang."""
 
@@ -41,7 +43,7 @@ def main(attempt_path: str) -> int:
         return code
     except OSError as error:  # the log itself cannot be written any more
         _print_traceback()
-        return EXIT_DISK_FULL if failure.cause_of(error) == "disk_full" else EXIT_FAILED
+        return EXITS.get(failure.cause_of(error), EXIT_FAILED)
 
 
 def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thread) -> int:
