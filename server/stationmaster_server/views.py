@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stationmaster_trainer import codec, ledger, process, rundir, stream
 from stationmaster_trainer.contract import (
+    SCRIPT,
     Checkpoint,
     Eval,
     Failure,
@@ -24,7 +25,7 @@ from stationmaster_trainer.contract import (
     Status,
     Train,
 )
-from stationmaster_trainer.ending import DISK_ERROR, Ending, of_failure, of_finished
+from stationmaster_trainer.ending import DISK_ERROR, Ending, of_failure, of_finished, of_script
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import AttemptDir, RunDir
@@ -91,6 +92,8 @@ def view(run: RunDir) -> RunView:
             status = _derived(newest, status)
     elif not alive and status.state not in FINAL:
         status = _derived(newest, status)
+    if not alive and status.state in (*FINAL, DERIVED) and "esume" in status.way_out:
+        status = _of_script(run, status)
     if status.state not in FINAL and newest is not None and time.time() - status.updated > STALE_SECONDS:
         status = _on_a_failing_disk(run, status, problems)
     if status.state in FINAL:
@@ -188,6 +191,18 @@ def _lost(status: Status) -> Status:
         return replace(status, state=DERIVED, cause="rebooted", message=message, way_out=RESUME)
     message = f"Supervisor and worker are gone without a word; the last step known is {status.step}."
     return replace(status, state=DERIVED, cause="supervisor_gone", message=message, way_out=RESUME)
+
+
+def _of_script(run: RunDir, status: Status) -> Status:
+    """What was derived, in the words for a run that cannot be resumed, if it is one."""
+    try:
+        script = read_spec(run).config.framework == SCRIPT
+    except (FormatError, OSError):
+        return status
+    if not script or status.state == "succeeded":
+        return status
+    ending = of_script(Ending(status.state, status.cause or "", status.message, status.way_out))
+    return replace(status, message=ending.message, way_out=ending.way_out)
 
 
 def _on_a_failing_disk(run: RunDir, status: Status, problems: list[str]) -> Status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -188,7 +189,7 @@ def test_sigterm_to_the_supervisor_is_a_graceful_stop(bench: Bench) -> None:
 
 
 @pytest.mark.fault("F12")
-def test_silence_longer_than_learned_is_one_alert_with_stacks_and_no_kill(bench: Bench) -> None:
+def test_silence_longer_than_learned_is_one_lasting_alert_with_stacks_and_no_kill(bench: Bench) -> None:
     run = bench.start(
         total_steps=100_000, fault="hang", at=100, patience=runs.Patience(stall_seconds=1.0, first_stall_seconds=1.0)
     )
@@ -198,6 +199,10 @@ def test_silence_longer_than_learned_is_one_alert_with_stacks_and_no_kill(bench:
     stacks = run.attempt(1).stacks
     assert "_fault" in eventually(lambda: stacks.read_text())
     assert state(pid_of(status, "worker")) == "S"
+    status = until(run, lambda status: status.step == 99, 40.0)  # the heartbeat tells the last step, late
+    beats = [json.loads(line) for line in run.attempt(1).stream.read_text().splitlines() if '"ago":' in line]
+    assert beats[-1]["step"] == 99 and beats[-1]["ago"] > 5.0
+    assert _stalled(status), "a thread that lives is no step that lives"
     assert sum('"rule":"stall"' in line for line in run.attempt(1).alerts.read_text().splitlines()) == 1
 
 

@@ -17,14 +17,12 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from . import confirmed, entry
-from .contract import Failure, Finished, Launch, Spec
+from .contract import SCRIPT, Failure, Finished, Launch, Spec
 from .errors import ModelError
 from .probes._probe import Probe
 from .probes._watching import watch
 from .reporter import Outcome, Reporter
 
-SCRIPT = "script"
-"""`framework` of a configuration that runs a script as it is."""
 LOOK_SECONDS = 0.25
 
 

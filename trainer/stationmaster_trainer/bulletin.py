@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import codec, control, oom, rundir
-from .contract import Launch, Spec, Status
-from .ending import Ending
+from .contract import SCRIPT, Launch, Spec, Status
+from .ending import Ending, of_script
 from .rundir import RunDir
 from .states import check_move
 from .statusfile import StatusFile
@@ -43,11 +44,12 @@ class Bulletin:
 
     def end(self, ending: Ending) -> None:
         """The final state."""
-        self.move(ending.state, ending.message)
-        self.cause, self.where = ending.cause, ending.where
-        self.way_out = ending.way_out
         if ending.cause == "oom" and not ending.way_out:  # the kernel's killer: it watches the host's memory
-            self.way_out = oom.way_out(self._spec.config, device=False)
+            ending = replace(ending, way_out=oom.way_out(self._spec.config, device=False))
+        if self._spec.config.framework == SCRIPT:
+            ending = of_script(ending)
+        self.move(ending.state, ending.message)
+        self.cause, self.where, self.way_out = ending.cause, ending.where, ending.way_out
         if ending.cause == "user":
             self.message = f"{ending.message} It was asked for by {control.asked_by(self._attempt)}."
         self._say(f"{self.cause}: {self.message}")

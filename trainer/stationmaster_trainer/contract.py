@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 
 FORMAT = 1
 """Version of every file of the run folder. A reader refuses a larger one by name."""
+SCRIPT = "script"
+"""`framework` of a configuration that runs a script as it is."""
 
 Framework = Literal["pytorch", "transformers", "flax", "script"]
 """Which adapter trains; `script`: nothing does, a script of the person runs as it is."""
@@ -371,13 +373,18 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Phase:
-    """The worker enters a phase: `import`, `data`, `model`, `resume`, `train`, `eval`, `save`, `finish`."""
+    """The worker enters a phase: `import`, `data`, `model`, `resume`, `train`, `eval`, `save`, `finish`.
+
+    Where steps are slow the reporter's thread repeats the phase, to tell the newest step: a sign of life of that step.
+    """
 
     kind: ClassVar[str] = "phase"
     time: float
     elapsed: float
     phase: str
     step: int = 0
+    ago: float = 0.0
+    """Seconds since that step was done; 0 where the phase begins now."""
 
 
 @dataclass(frozen=True)

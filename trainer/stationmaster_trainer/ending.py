@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .contract import Failure, Finished
 from .states import CAUSES
 
 SUCCESSES = ("completed", "early_stopping", "script_ended")
-EXIT_DISK_FULL, EXIT_DISK_ERROR = errno.ENOSPC, errno.EROFS
+EXIT_DISK_FULL, EXIT_SCRIPT_AGAIN = "Start it anew with propose_config; if it can continue by itself, name its option in script_args."
+DISK_ERROR = errno.ENOSPC, errno.EROFS
 """Exit codes of a worker that could not even write its failure record."""
 DISK_ERROR = "Look at the disk (dmesg names the fault); once it can be written again, resume."
 
@@ -106,6 +108,16 @@ def _of_signal(number: int, oom_evidence: str, peak_bytes: int) -> Ending:
     else:
         way_out = "Resume from the newest checkpoint."
     return Ending("failed", "signal", message, way_out)
+
+
+def of_script(ending: Ending) -> Ending:
+    """The same for a script that runs as it is: nothing of it is saved here, so that nothing can be resumed."""
+    if ending.state == "succeeded":
+        return ending
+    message = ending.message.replace("steps after the newest checkpoint are lost", "what it had not saved is lost")
+    parts = re.split(r"(?<=[.;])\s+", ending.way_out)
+    kept = [part for part in parts if part and "resume" not in part.lower()]
+    return replace(ending, message=message, way_out=" ".join([*kept, SCRIPT_AGAIN]))
 
 
 def signal_name(number: int) -> str:

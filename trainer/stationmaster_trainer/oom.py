@@ -8,7 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
-from .contract import TrainingConfig
+from .contract import SCRIPT, TrainingConfig
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -46,6 +46,8 @@ class KernelWitness:
 
 def smaller_batch(config: TrainingConfig) -> str:
     """A configuration that needs less memory and keeps the effective batch."""
+    if config.framework == SCRIPT:
+        return "Give the script a smaller batch, in its code or by an option of its own."
     batch, accumulation = config.batch_size, config.gradient_accumulation
     if batch == 1:
         return "batch_size is 1 already: use a smaller model, shorter samples, or another precision."

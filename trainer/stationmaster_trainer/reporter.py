@@ -70,7 +70,8 @@ class Reporter:
         self._broken_since = 0.0
         self._closed = False
         self._phase, self._step, self._told = "import", 0, 0
-        self._last_write = time.monotonic()
+        self._last_write = self._moved_at = time.monotonic()
+        self._moved = 0
         self._look()
         self._thread = threading.Thread(target=self._run_thread, name="stationmaster-reporter", daemon=True)
         self._thread.start()
@@ -181,9 +182,13 @@ class Reporter:
                 time.sleep(LOOK_SECONDS)
 
     def _beat(self) -> None:
-        silent = time.monotonic() - self._last_write
-        if silent > BEAT_SECONDS and self._step != self._told and not self._queue:
-            self._queue.append(Phase(time.time(), self.elapsed(), self._phase, self._step))
+        """This thread lives on when the training hangs: so it tells how long ago the step was done."""
+        now = time.monotonic()
+        if self._step != self._moved:
+            self._moved, self._moved_at = self._step, now
+        if now - self._last_write > BEAT_SECONDS and self._moved != self._told and not self._queue:
+            ago = now - self._moved_at
+            self._queue.append(Phase(time.time(), self.elapsed(), self._phase, self._moved, ago))
 
     def _flush(self, durable: bool = False) -> None:
         """Appends all queued records with one write; what a full disk did not take stays for the next time."""

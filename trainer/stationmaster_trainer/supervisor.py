@@ -19,7 +19,21 @@ from .alertbook import AlertBook, earlier_episodes
 from .budget import Budget
 from .bulletin import Bulletin
 from .child import Child
-from .contract import Action, Checkpoint, Cleared, Eval, Finished, Launch, Record, Spec, Started, Status, Train
+from .contract import (
+    Action,
+    Checkpoint,
+    Cleared,
+    Eval,
+    Finished,
+    Launch,
+    Note,
+    Phase,
+    Record,
+    Spec,
+    Started,
+    Status,
+    Train,
+)
 from .control import requests
 from .ending import Ending, decide
 from .keeper import Keeper
@@ -144,10 +158,13 @@ class Supervisor:
     def _see(self, record: Record) -> None:
         self._progress.see(record)
         self._last_record_at = time.monotonic()
-        self._watchdog.heard(self._last_record_at, self._progress.phase)
+        if not isinstance(record, (Note, Checkpoint)):  # other threads write those while the training hangs
+            lived = self._last_record_at - (record.ago if isinstance(record, Phase) else 0.0)
+            self._watchdog.heard(lived, self._progress.phase)
         if isinstance(record, (Started, Train)) and self._bulletin.state == "starting":
             self._bulletin.move("running")
-        awake, changes = self._alerts.clear("stall", self._progress.step), self._alerts.see(record)
+        awake = self._watchdog.overdue(self._last_record_at) is None and self._alerts.clear("stall", self._progress.step)
+        changes = self._alerts.see(record)
         decided = self._signals.see(changes)
         news = awake or bool(changes) or decided
         self._bulletin.due |= news or isinstance(record, (Started, Eval, Checkpoint, Action))

@@ -18,10 +18,10 @@ class Watchdog:
         self.phase = ""
 
     def heard(self, now: float, phase: str) -> None:
-        """A record came; `phase` is the one that the worker is in from now on."""
-        gap = now - self._last
+        """The training lived at `now`; `phase` is the one that the worker is in from then on."""
+        gap = max(0.0, now - self._last)
         self._longest[self.phase] = max(gap, self._longest.get(self.phase, 0.0))
-        self._last, self.phase = now, phase
+        self._last, self.phase = max(now, self._last), phase
 
     def restart(self, now: float) -> None:
         """Silence counts from now on: the worker was paused."""

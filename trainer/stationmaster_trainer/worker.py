@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from . import adopted, codec, confirmed, failure, plugins, redact, rundir
-from .contract import Finished, Launch, Spec
+from .contract import SCRIPT, Finished, Launch, Spec
 from .ending import EXIT_DISK_ERROR, EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
 from .rundir import AttemptDir, RunDir
@@ -50,7 +50,7 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thr
     try:
         reporter.phase("import")
         confirmed.hold(spec)
-        script = spec.config.framework == adopted.SCRIPT
+        script = spec.config.framework == SCRIPT
         adapter = adopted if script else plugins.find("adapters", spec.config.framework)
         record.join(RECORD_SECONDS)  # it was written while the framework loaded: before the first step
         if not reporter.attempt.environment.exists():
