@@ -59,7 +59,9 @@ def main() -> int:
     if arguments.write:
         from soaking import document
 
-        sound &= document.write(Path(arguments.write), lines, Path(arguments.account or "soak.jsonl"))
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(arguments.account or f"{folder}/soak").with_suffix(".tests.jsonl")
+            sound &= document.write(Path(arguments.write), lines, kept)
     return 0 if sound and account.complete else 1
 
 

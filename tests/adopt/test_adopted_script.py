@@ -127,6 +127,7 @@ def test_a_killed_script_is_told_as_killed(desk: Any, hall: Any) -> None:
     os.kill(status(run)["worker"]["pid"], signal.SIGKILL)
     found = ended(run)
     assert (found["state"], found["cause"]) == ("failed", "signal")
+    assert "resume" not in found["way_out"].lower() and "Start it anew with propose_config" in found["way_out"]
 
 
 def test_without_validation_in_the_script_the_gate_warns_in_the_checklists_words(desk: Any, hall: Any) -> None:

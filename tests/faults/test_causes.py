@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from soaking.client import Reply, Server
 
 from stationmaster_server import runs
 from stationmaster_server.commands import stop
-from stationmaster_trainer import codec
+from stationmaster_trainer import codec, entry
 from stationmaster_trainer.contract import Status
 from stationmaster_trainer.process import state
 from stationmaster_trainer.states import FINAL
@@ -79,6 +80,31 @@ def test_a_stop_says_who_asked_for_it(bench: Bench, serve: Serve, who: str) -> N
     wanted = {"assistant": "the assistant (stop_run)", "person": "a person", "signal": "SIGTERM"}[who]
     for reply in _told(server, run.name):
         assert wanted in reply.text, reply.text
+
+
+@pytest.mark.fault("F20")
+@pytest.mark.parametrize("supervised", [True, False], ids=["by the ladder", "by somebody else, with its supervisor"])
+def test_a_script_that_was_ended_by_force_is_not_told_to_resume(bench: Bench, serve: Serve, supervised: bool) -> None:
+    """Nothing of a script that runs as it is stands in a checkpoint of ours."""
+    script = bench.project / "loop.py"
+    script.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\n"
+                      "while True:\n    time.sleep(0.1)\n")  # fmt: skip
+    spec = bench.spec("loop", framework="script", model_path="loop.py")
+    held = entry.entry_sha256(script, bench.project)
+    run = runs.create_run(replace(spec, facts=replace(spec.facts, entry_sha256=held)), "run_name: loop\n", {})
+    runs.start_attempt(run, sys.executable, patience=runs.Patience(grace_seconds=0.5))
+    eventually(lambda: "here" in run.attempt(1).worker_log.read_text(), 40.0)
+    status = until(run, lambda status: status.worker is not None)
+    if supervised:
+        runs.request_stop(run)
+        assert "killed: what it had not saved is lost" in until(run, "stopped", 40.0).message
+    else:
+        for who in ("supervisor", "worker"):
+            os.kill(pid_of(status, who), signal.SIGKILL)
+        eventually(lambda: runs.view(run).over)
+    for reply in _told(serve(bench.project), run.name)[:2]:
+        assert "Resume from the newest" not in reply.text and "or resume_run" not in reply.text, reply.text
+    assert "Start it anew with propose_config" in runs.view(run).status.way_out
 
 
 @pytest.mark.fault("F12")

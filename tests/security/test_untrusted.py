@@ -25,6 +25,19 @@ def harmless(text: str) -> bool:
     return all(char in "\n\t" or unicodedata.category(char)[0] != "C" for char in text)
 
 
+FENCE = re.compile(r"^\[([^\]\n]*), untrusted text ([0-9a-f]{8})\]\n(.*?)\n\[end \2\]$", re.DOTALL | re.MULTILINE)
+
+
+def fenced(text: str) -> list[tuple[str, str, str]]:
+    """Every fence that is closed by its own mark: label, mark, what stands inside."""
+    return FENCE.findall(text)
+
+
+def outside(text: str) -> str:
+    """What stands in no fence."""
+    return FENCE.sub("", text)
+
+
 class Payload:
     """Runs when it is unpickled."""
 
@@ -156,11 +169,16 @@ def test_a_hostile_exception_comes_after_the_facts_in_a_fence_with_a_mark_that_i
     for text in texts:
         assert harmless(text) and len(text) < 12_000
     poll = texts[0]
-    mark = re.search(r"untrusted text ([0-9a-f]{8})\]", poll)
-    assert mark is not None and poll.index("failed (exception)") < mark.start()
-    assert poll.index("IGNORE ALL") > mark.start() and poll.rstrip().endswith(f"[end {mark[1]}]")
-    again = re.search(r"untrusted text ([0-9a-f]{8})\]", chat("poll_status", run=run).text)
-    assert again is not None and again[1] != mark[1]
+    fences = fenced(poll)
+    assert {label for label, _, _ in fences} == {"from the training code", "end of worker.log"}
+    assert all("IGNORE ALL" in inside or "AAAA" in inside for _, _, inside in fences)
+    facts, _, _ = poll.partition("\n[from the training code")
+    assert "failed (exception)" in facts and "Next: summarize" in facts and "IGNORE" not in facts
+    assert "IGNORE" not in outside(poll) and outside(poll).strip() == facts.strip(), "nothing of ours stands behind"
+    marks = {mark for _, mark, _ in fences}
+    assert len(marks) == len(fences) and marks.isdisjoint(
+        mark for _, mark, _ in fenced(chat("poll_status", run=run).text)
+    )
 
 
 def test_descriptions_of_tools_are_the_same_whatever_a_project_holds(hall: Any) -> None:

@@ -17,7 +17,7 @@ from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 from . import confirmed, entry
-from .contract import SCRIPT, Failure, Finished, Launch, Spec
+from .contract import Failure, Finished, Launch, Spec
 from .errors import ModelError
 from .probes._probe import Probe
 from .probes._watching import watch

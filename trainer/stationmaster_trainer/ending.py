@@ -11,9 +11,9 @@ from .contract import Failure, Finished
 from .states import CAUSES
 
 SUCCESSES = ("completed", "early_stopping", "script_ended")
-EXIT_DISK_FULL, EXIT_SCRIPT_AGAIN = "Start it anew with propose_config; if it can continue by itself, name its option in script_args."
-DISK_ERROR = errno.ENOSPC, errno.EROFS
+EXIT_DISK_FULL, EXIT_DISK_ERROR = errno.ENOSPC, errno.EROFS
 """Exit codes of a worker that could not even write its failure record."""
+SCRIPT_AGAIN = "Start it anew with propose_config; if it can continue by itself, name its option in script_args."
 DISK_ERROR = "Look at the disk (dmesg names the fault); once it can be written again, resume."
 
 

@@ -163,8 +163,8 @@ class Supervisor:
             self._watchdog.heard(lived, self._progress.phase)
         if isinstance(record, (Started, Train)) and self._bulletin.state == "starting":
             self._bulletin.move("running")
-        awake = self._watchdog.overdue(self._last_record_at) is None and self._alerts.clear("stall", self._progress.step)
-        changes = self._alerts.see(record)
+        lives = self._watchdog.overdue(self._last_record_at) is None
+        awake, changes = lives and self._alerts.clear("stall", self._progress.step), self._alerts.see(record)
         decided = self._signals.see(changes)
         news = awake or bool(changes) or decided
         self._bulletin.due |= news or isinstance(record, (Started, Eval, Checkpoint, Action))
