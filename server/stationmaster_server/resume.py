@@ -65,10 +65,11 @@ def resume(project: Path, name: str | None, changes: Mapping[str, Any] | None = 
                 "For more training, call propose_config with more epochs; it starts as a new run.",
             )
         spec = read_spec(run)
-        if spec.config.framework == SCRIPT:
+        if spec.config.framework == SCRIPT and manifest.newest_verified(Path(spec.checkpoint_dir)).path is None:
             raise RunError(
                 f"run {run.name} cannot be resumed: a script that ran as it is has no checkpoint of stationmaster.",
-                "Start it anew with propose_config; if it can continue by itself, name its option in script_args.",
+                "Start it anew with propose_config; if it can continue by itself, name its option in script_args. "
+                "With stationmaster.watch(...) in the script, later runs can be resumed.",
             )
         given = newlimits.checked(changes)
         newlimits.require(run, spec, seen, given)

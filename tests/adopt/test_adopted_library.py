@@ -97,3 +97,63 @@ def test_the_trainers_evaluations_total_and_checkpoints_are_told(trainer: Run) -
 
 def test_the_trainer_learns_bit_for_bit_what_it_learns_alone(trainer: Run) -> None:
     assert weights(trainer.bare_log()) == weights(trainer.log) != []
+
+
+def test_lightning_is_followed_under_its_first_name(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("lightning", model=None), scripts.LIGHTNING.format(name="lightning.pytorch"))
+    assert run.agrees("loss", "lr", "norm") == 8
+    assert run.agrees("val", "accuracy") == 2
+    assert run.status["total_steps"] == 8
+    saved = [one["facts"]["saved"] for one in run.notes() if "saved" in one["facts"]]
+    assert [name.rpartition("/")[2] for name in saved] == ["epoch=0-step=4.ckpt", "epoch=1-step=8.ckpt"]
+    assert weights(run.bare_log()) == weights(run.log) != []
+
+
+def test_lightning_is_followed_under_its_second_name(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("pytorch-lightning", model=None), scripts.LIGHTNING.format(name="pytorch_lightning"))
+    assert run.agrees("loss", "lr", "norm") == 8
+    assert run.agrees("val", "accuracy") == 2
+    assert "library (PyTorch Lightning)" in run.status["sight"]
+
+
+def test_keras_on_pytorch_gives_the_loss_of_each_batch_and_the_gradient_norm(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("keras-torch", model=None), scripts.KERAS.format(backend="torch"))
+    assert run.agrees("loss", "lr", relative=1e-4) == 10
+    assert run.agrees("val", "accuracy") == 2
+    assert run.status["total_steps"] == 10 and len(run.recorded("norm")) == 10
+    assert [one["facts"]["saved"] for one in run.notes() if "saved" in one["facts"]] == ["model.keras"]
+
+
+def test_keras_on_jax_gives_the_loss_of_each_step_and_says_that_gradient_norms_are_not_seen(
+    desk: Any, hall: Any
+) -> None:
+    run = Run(desk, hall.make("keras-jax", model=None), scripts.KERAS.format(backend="jax"))
+    printed, recorded = run.printed("loss"), run.recorded("loss")
+    assert len(printed) == 10 and recorded[10] == pytest.approx(printed[10], rel=1e-4)
+    assert run.agrees("val", "accuracy") == 2
+    assert "Not seen: gradient norm" in run.status["sight"] and run.recorded("norm") == {}
+
+
+def test_a_jax_loop_gives_the_loss_that_was_differentiated_and_never_another(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("jax", model=None), scripts.JAX)
+    printed = run.printed("loss")
+    stream = [json.loads(line) for line in (run.path / "attempts" / "001" / "stream.jsonl").read_text().splitlines()]
+    trained = [record for record in stream if record["kind"] == "train"]
+    assert len(printed) == run.status["step"] == 8 == sum(record["steps"] for record in trained)
+    for record in trained:  # a record may hold two steps: a step is read when it is ready
+        window = [printed[step][0] for step in range(record["step"] - record["steps"] + 1, record["step"] + 1)]
+        assert record["loss"] == pytest.approx(sum(window) / len(window), rel=1e-5)
+    assert run.printed("loss", "norm")[8][1] == pytest.approx(run.recorded("norm")[8][0], rel=1e-5)
+    assert "loop (JAX with optax)" in run.status["sight"]
+    assert not any("no validation was seen" in note["message"] for note in run.notes())
+    assert weights(run.bare_log()) == weights(run.log) != []
+
+
+def test_a_loop_under_accelerate_is_seen_through_accumulation_and_what_it_logs_by_name_counts(
+    desk: Any, hall: Any
+) -> None:
+    run = Run(desk, hall.make("accelerate", model=None), scripts.ACCELERATE)
+    assert run.agrees("loss", "lr", "norm") == 6
+    assert run.agrees("val") == 2
+    assert "loop (PyTorch under Accelerate)" in run.status["sight"]
+    assert [one["facts"]["saved"] for one in run.notes() if "saved" in one["facts"]] == ["out", "out"]

@@ -12,6 +12,7 @@ import mcp
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("stationmaster", "stationmaster_server", "stationmaster_trainer")
 DEPENDENCIES = Path(mcp.__file__).resolve().parents[1]
 """Where mcp, pydantic and pyyaml are installed for this test run; no index is asked."""
 
@@ -45,13 +46,13 @@ def in_checkout() -> set[str]:
     ):
         for path in root.rglob("*"):
             parts = path.relative_to(root).parts
-            ours = bool(prefix) or parts[0].startswith("stationmaster_")
+            ours = bool(prefix) or parts[0] in PACKAGES
             if ours and path.is_file() and "__pycache__" not in parts:
                 found.add(prefix + "/".join(parts))
     return found
 
 
-def test_the_wheel_holds_both_packages_and_the_skill_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_the_packages_and_the_skill_and_nothing_else(wheel: Path) -> None:
     assert names(wheel) == in_checkout()
     assert "stationmaster_server/skill/train/SKILL.md" in names(wheel)
 

@@ -46,7 +46,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     finally:
         ending.over = True
         with probe.harmless("writing the last steps"):
-            probe.flush()
+            probe.close()
     if spec.config.val_data != "none" and probe.steps and not probe.evaluations:
         reporter.note("no validation was seen while the script ran", probe.steps, level="warning")
     return Outcome(reporter.stop_requested or "script_ended", probe.steps, probe.samples, time.perf_counter() - began)

@@ -301,7 +301,7 @@ class Train:
     grad_norm_max: float | None
     """Largest finite gradient norm of the window."""
     learning_rate: float
-    """Learning rate used at `step`."""
+    """Learning rate used at `step`; NaN: not seen."""
     samples_per_second: float
     """Samples of the window over its seconds of training (validation and saving left out)."""
     steps: int = 1

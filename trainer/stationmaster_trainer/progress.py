@@ -117,7 +117,7 @@ class Progress:
             self.sight = str(record.facts.get("sight", self.sight))
             self.total_steps = int(record.facts.get("total_steps", self.total_steps))
         elif isinstance(record, Finished):
-            self.finished, self.samples = record, record.samples
+            self.finished, self.samples = record, max(self.samples, record.samples)
         elif isinstance(record, Failure):
             self.failure = record
 
@@ -137,7 +137,7 @@ class Progress:
             "samples": self.samples,
             "loss": train.loss if train else None,
             "loss_average": self._average.value,
-            "learning_rate": train.learning_rate if train else None,
+            "learning_rate": train.learning_rate if train and not math.isnan(train.learning_rate) else None,
             "grad_norm": train.grad_norm if train else None,
             "samples_per_second": self.samples_per_second,
             "eta_seconds": self.eta_seconds,
@@ -201,7 +201,7 @@ class Progress:
         for gone in record.removed:
             self._paths = {step: path for step, path in self._paths.items() if path != gone}
         self._paths[record.step] = record.path
-        if self._spec.facts.val_samples == 0 and record.best and self.train is not None:
+        if self._spec.facts.val_samples == 0 and record.best and record.eval_loss is None and self.train is not None:
             self.best = Best(record.step, self.train.loss, "train/loss", record.path)
         if self.best is not None:
             self.best = dataclasses.replace(self.best, path=self._paths.get(self.best.step))

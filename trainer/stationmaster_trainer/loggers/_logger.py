@@ -5,6 +5,7 @@ A logger module has `open(run, spec, mark)` and returns an object with the metho
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -58,9 +59,14 @@ class Logger(Protocol):
 
 
 def scalars(record: Record) -> dict[str, Scalar]:
-    """The figures of a train or eval record by their usual names; empty for other records. Some may be non-finite."""
+    """The figures of a train or eval record by their usual names; empty for other records. Some may be non-finite.
+
+    A learning rate that is NaN is one that was not seen.
+    """
     if isinstance(record, Train):
         found = {name: getattr(record, name.partition("/")[2]) for name in TRAIN_COLUMNS}
+        if math.isnan(record.learning_rate):
+            del found["train/learning_rate"]
         return {name: value for name, value in found.items() if value is not None}
     if isinstance(record, Eval):
         return {"eval/loss": record.loss, **{f"eval/{name}": value for name, value in record.metrics.items()}}

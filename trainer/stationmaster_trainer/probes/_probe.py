@@ -60,15 +60,24 @@ class Probe:
         """Tells a step of which only the next one would show that it is over."""
         self.driver = ""
         """Library that tells steps itself; the looks into what lies below it only keep what they see for `take`."""
-        self.may_end: Callable[[], bool] = lambda: True
-        """Whether a request to stop may become a signal now; not while a checkpoint is being saved for it."""
+        self.framework = ""
+        """Name of the library above PyTorch, for the record of the start."""
+        self.validation_told = False
+        """Whether a library tells what its validations give, so that nothing need be derived."""
+        self.on_step: Callable[[], None] = lambda: None
+        """Called behind each step, once it is counted."""
+        self.closing: Callable[[], None] = lambda: None
+        """Called when the script is over."""
+        self.shared: dict[str, Any] = {}
+        """What the looks of several libraries share, by the name of the file that made it."""
+        self.level = ""
+        """Level of sight that was told, of `_sight.LEVELS`."""
         self._every = max(1, every)
         self._rows: list[tuple[int, Seen]] = []
         self._window = Window()
         self._told_samples = 0
         self._told_at = time.monotonic()
         self._busy = self._begun = False
-        self._level = ""
         self._errors: set[str] = set()
 
     @contextmanager
@@ -115,9 +124,9 @@ class Probe:
     ) -> None:
         """Tells what is seen of the script, and what that means for the person; a narrower sight than before is not."""
         order = list(_sight.LEVELS)
-        if self._level and order.index(level) > order.index(self._level):
+        if self.level and order.index(level) > order.index(self.level):
             return
-        self._level, words = level, _sight.words(level, source, seen, unseen, resume)
+        self.level, words = level, _sight.words(level, source, seen, unseen, resume)
         self.reporter.note(f"sight of the script: {words}", self.steps, sight=words, sight_level=level)
 
     def step(self, seen: Seen, number: int | None = None) -> None:
@@ -127,6 +136,13 @@ class Probe:
         self._rows.append((self.steps, seen))
         if len(self._rows) >= self._every or time.monotonic() - self._told_at > MOST_SECONDS:
             self.flush(wait=False)
+        self.on_step()
+
+    def close(self) -> None:
+        """The script is over: a checkpoint that was begun is finished, and the last steps are told."""
+        with self.harmless("finishing a checkpoint"):
+            self.closing()
+        self.flush()
 
     def flush(self, wait: bool = True) -> None:
         """Writes the record of the steps since the last one. Does nothing inside itself, as from a signal.
@@ -155,7 +171,10 @@ class Probe:
         return len(self._rows)
 
     def _write(self, rows: list[tuple[int, Seen]]) -> None:
-        flat = self.read([value for _, seen in rows for value in (seen.loss, seen.grad_norm, seen.rate)])
+        last = len(rows) - 1  # a record has the rate of its last step
+        rates = [seen.rate if at == last else None for at, (_, seen) in enumerate(rows)]
+        seen_of = zip((seen for _, seen in rows), rates, strict=True)
+        flat = self.read([value for seen, rate in seen_of for value in (seen.loss, seen.grad_norm, rate)])
         for at, (step, seen) in enumerate(rows):
             loss, norm, rate = flat[3 * at : 3 * at + 3]
             if loss is not None:

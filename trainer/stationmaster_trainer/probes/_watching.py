@@ -6,18 +6,25 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from . import stationmaster
 from ._probe import Probe
 
 
 def watch(probe: Probe) -> None:
     """From now on the import of a known library installs its probe. What goes wrong there is told, never raised."""
-    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    names = sorted(
+        path.stem
+        for path in Path(__file__).parent.glob("*.py")
+        if not path.stem.startswith("_") and path.stem != stationmaster.MODULE
+    )
     known = [importlib.import_module(f"{__package__}.{name}") for name in names]
+    sys.modules.pop(stationmaster.MODULE, None)
     sys.meta_path.insert(0, _Finder({module.MODULE: module for module in known}, probe))
 
 
@@ -31,6 +38,8 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname == stationmaster.MODULE:
+            return ModuleSpec(fullname, _Public(), origin=stationmaster.__file__)
         if fullname not in self.known or fullname in self._asking:
             return None
         self._asking.add(fullname)
@@ -60,3 +69,11 @@ class _Finder:
                     looks.install(module, self.probe)
 
         loader.exec_module = exec_module
+
+
+class _Public(Loader):
+    """Gives a script `stationmaster`, though nothing is installed in its environment."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        for name in stationmaster.__all__:
+            setattr(module, name, getattr(stationmaster, name))

@@ -111,8 +111,9 @@ class _Look:
             device = f"{device} ({self.torch.cuda.get_device_name(first.device)})"
         number = _FORMATS.get(str(first.dtype), str(first.dtype))
         count = sum(one.numel() for one in parameters.values())
-        self.probe.started(self.probe.driver or "pytorch", device, number, count)
-        self.probe.sight("loop", "PyTorch", SEEN, UNSEEN)
+        self.probe.started(self.probe.driver or self.probe.framework or "pytorch", device, number, count)
+        if not self.probe.level:
+            self.probe.sight("loop", "PyTorch", SEEN, UNSEEN)
 
     def _norm(self, optimizer: Any) -> Any:
         """Global L2 norm of the gradients before clipping; None when there is none that can be read."""
@@ -265,7 +266,7 @@ class _Look:
         @functools.wraps(original)
         def evaluate(module: Any) -> Any:
             with self.probe.harmless("noticing a validation"):
-                if self.probe.steps and not self.probe.driver:
+                if self.probe.steps and not self.probe.validation_told:
                     self.probe.evaluating()
             return original(module)
 

@@ -22,11 +22,13 @@ TIMES = ("runtime", "samples_per_second", "steps_per_second", "model_preparation
 def install(trainer: Any, probe: Probe) -> None:
     """Adds the callback to the defaults of every Trainer that is made from now on."""
     look = _Look(probe)
-    events = {
+    events: dict[str, Any] = {
         name: _harmless(probe, getattr(look, name))
         for name in ("on_train_begin", "on_step_end", "on_train_end", "on_evaluate", "on_prediction_step", "on_save")
     }
-    trainer.DEFAULT_CALLBACKS.append(type("StationmasterCallback", (trainer.TrainerCallback,), events))
+    base = trainer.TrainerCallback
+    events["__reduce__"] = lambda callback: (base, ())  # a copy in another process looks at nothing
+    trainer.DEFAULT_CALLBACKS.append(type("StationmasterCallback", (base,), events))
 
 
 def _harmless(probe: Probe, event: Callable[..., None]) -> Callable[..., None]:
@@ -52,7 +54,7 @@ class _Look:
     def on_train_begin(self, args: Any, state: Any, **named: Any) -> None:
         probe = self.probe
         probe.take(True)
-        probe.driver = "transformers"
+        probe.driver, probe.validation_told = "transformers", True
         self.offset = probe.steps - state.global_step if probe.steps else 0
         probe.steps = self.offset + state.global_step
         probe.expect(self.offset + state.max_steps)
@@ -66,7 +68,7 @@ class _Look:
             probe.step(seen, number)
 
     def on_train_end(self, args: Any, state: Any, **named: Any) -> None:
-        self.probe.driver = ""
+        self.probe.driver, self.probe.validation_told = "", False
         self.probe.flush()
 
     def on_prediction_step(self, args: Any, state: Any, **named: Any) -> None:
