@@ -200,6 +200,8 @@ def _findings(script: str, seen: ScriptFacts, validation: Validation | None) -> 
     found = []
     if not seen.validation:
         found.append(Finding("validation", "warning", f"in {script} no validation was found; overfitting stays unseen"))
+    if seen.watches:
+        return found
     if not seen.saving:
         message = f"{script} saves no checkpoint that can be seen: when it ends early, all is lost"
         found.append(Finding("checkpoints", "warning", message, "Let it call torch.save now and then."))

@@ -17,10 +17,16 @@ OWN = "data, batch size, optimizer, learning rate, schedule, steps, clipping, se
 """What the script decides."""
 LONGEST = 10_000
 """Characters of an exported script that are shown."""
+UNWATCHED = (
+    "stop_run sends SIGTERM: nothing is saved but what the script saves then. resume_run: not available; with "
+    "stationmaster.watch(model=…, optimizer=…) in the script it is."
+)
+WATCHED = "stop_run has a checkpoint saved, resume_run continues from the newest: the script calls stationmaster.watch."
 HEADINGS = {
     "Script": ("model_path", "framework", "script_args"),
     "Data": ("val_data",),
     "Logging": ("log_every", "logging"),
+    "Checkpointing": ("checkpoint_dir",),
     "Run": ("run_name", "actions", "max_hours", "max_disk_gb", "when_busy"),
 }
 
@@ -28,7 +34,7 @@ HEADINGS = {
 def why(config: TrainingConfig, python: Interpreter, seen: ScriptFacts) -> dict[str, str]:
     """Key → the comment behind it."""
     validation = ", ".join(seen.validation) or "none found in the script"
-    return {
+    told = {
         "model_path": f"runs as it is, with {python.path}",
         "script_args": "its command line",
         "val_data": "waived" if config.val_data == "none" else f"in the script: {validation}",
@@ -36,6 +42,9 @@ def why(config: TrainingConfig, python: Interpreter, seen: ScriptFacts) -> dict[
         "logging": "the local file log is always written, beside what the script writes",
         "actions": "every rule warns and stops nothing; stop when set",
     }
+    if seen.watches:
+        told["checkpoint_dir"] = f"by stationmaster.watch, {seen.watches}"
+    return told
 
 
 def yaml(shown: Shown) -> str:
@@ -43,6 +52,9 @@ def yaml(shown: Shown) -> str:
     lines = []
     for heading, keys in HEADINGS.items():
         known = [key for key in keys if hasattr(shown.config, key) and getattr(shown.config, key) is not None]
+        known = [key for key in known if key != "checkpoint_dir" or key in shown.why]
+        if not known:
+            continue
         lines.append(f"# {heading}")
         lines += [configfile.line(key, getattr(shown.config, key), clean(shown.why.get(key, ""), 200)) for key in known]
     return "\n".join([*lines, f"# decided by the script, not by stationmaster: {OWN}"]) + "\n"
@@ -80,10 +92,7 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
     lines += [yaml(shown).rstrip(), "```"]
     lines.append(f"Validation: {clean(shown.split.method, 300) or 'not decided'}.")
     lines += [clean(validate.finding_line(finding), 500) for finding in shown.findings]
-    lines.append(
-        "stop_run sends SIGTERM: nothing is saved but what the script saves then. resume_run: not available. "
-        "Total steps are not known beforehand."
-    )
+    lines.append(WATCHED if "checkpoint_dir" in shown.why else UNWATCHED)
     if shown.changes:
         lines.append("Changed: " + "; ".join(difference(key, *pair) for key, pair in shown.changes.items()) + ".")
     lines += [gates, f"Digest: {digest}" if digest else "No digest yet: it comes when these gates are passed."]

@@ -21,6 +21,7 @@ _HELD_OUT = re.compile(
 _ARGUMENTS = ("eval_dataset", "validation_data", "validation_split", "val_dataloaders", "eval_dataloader")
 _STEPS = ("validation_step", "val_dataloader")
 _SAVES = ("torch.save", "save_pretrained", "save_checkpoint", "save_model", "save_state", "save_weights")
+_WATCH = "stationmaster.watch"
 MOST_SHOWN = 4
 
 
@@ -32,6 +33,8 @@ class ScriptFacts:
     """Signs that it measures on data that it does not train on."""
     saving: tuple[str, ...]
     saves_optimizer: bool
+    watches: str = ""
+    """`file:line` of its call of `stationmaster.watch`, which makes checkpoints that a run resumes from."""
 
 
 def look(project: Path, script: str) -> ScriptFacts:
@@ -39,7 +42,7 @@ def look(project: Path, script: str) -> ScriptFacts:
     root = project.resolve()
     validation: list[str] = []
     saving: list[str] = []
-    optimizer = False
+    optimizer, watches = False, ""
     for path, content in entry.contents(entry.resolve(script, project), project).items():
         tree = _parse(content)
         name = path.relative_to(root).as_posix()
@@ -48,7 +51,9 @@ def look(project: Path, script: str) -> ScriptFacts:
         validation += [f"{name}:{line} {what}" for line, what in sorted(_validation(tree))]
         saving += [f"{name}:{line} {what}" for line, what in sorted(_saving(tree))]
         optimizer = optimizer or any(_saves_optimizer(node) for node in ast.walk(tree))
-    return ScriptFacts(tuple(validation[:MOST_SHOWN]), tuple(saving[:MOST_SHOWN]), optimizer and bool(saving))
+        watches = watches or next((f"{name}:{line}" for line in _watching(tree)), "")
+    shown = tuple(validation[:MOST_SHOWN]), tuple(saving[:MOST_SHOWN])
+    return ScriptFacts(*shown, optimizer and bool(saving), watches)
 
 
 def _parse(content: bytes) -> ast.Module | None:
@@ -70,13 +75,23 @@ def _validation(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"def {node.name}"
         elif isinstance(node, ast.Call):
             yield from ((node.lineno, f"{word.arg}=") for word in node.keywords if _given(word))
-        elif isinstance(node, ast.For) and (held := _held_out(node.iter)):
-            yield node.lineno, f"for … in {held}"
+            yield from ((node.lineno, f"fit(… {name} …)") for name in _fitted(node))
+            if _name(node.func) == "evaluated" and any(word.arg == "loss" for word in node.keywords):
+                yield node.lineno, "evaluated(loss=…)"
+        elif isinstance(node, (ast.For, ast.comprehension)) and (held := _held_out(node.iter)):
+            yield node.iter.lineno, f"for … in {held}"
     off = [node for node in nodes if isinstance(node, ast.With) and _without_gradients(node)]
     modes = [node for node in nodes if isinstance(node, ast.Call) and _is_eval(node)]
     if off and modes:
         yield modes[0].lineno, ".eval()"
         yield off[0].lineno, f"with {ast.unparse(off[0].items[0].context_expr)[:40]}"
+
+
+def _fitted(node: ast.Call) -> list[str]:
+    """Held-out data among the places of `trainer.fit(model, train_loader, val_loader)`."""
+    if not (isinstance(node.func, ast.Attribute) and node.func.attr == "fit"):
+        return []
+    return [name for one in node.args if (name := _name(one)) and _HELD_OUT.search(name)]
 
 
 def _given(word: ast.keyword) -> bool:
@@ -106,12 +121,42 @@ def _saving(tree: ast.Module) -> Iterator[tuple[int, str]]:
             text = ast.unparse(node.func)
             if any(text == save or text.endswith(f".{save}") for save in _SAVES):
                 yield node.lineno, f"{text[-40:]}()"
+        if isinstance(node, ast.Call) and (name := _name(node.func)) and _library_saves(node, name):
+            yield node.lineno, f"{name}()"
+
+
+def _library_saves(node: ast.Call, name: str) -> bool:
+    """Whether a library saves by itself: HuggingFace's arguments with a folder, a `ModelCheckpoint`."""
+    given = {word.arg: word.value for word in node.keywords}
+    strategy = given.get("save_strategy")
+    never = isinstance(strategy, ast.Constant) and strategy.value == "no"
+    return name == "ModelCheckpoint" or ("output_dir" in given and name.endswith(("Arguments", "Config")) and not never)
+
+
+def _watching(tree: ast.Module) -> Iterator[int]:
+    """Lines that call `stationmaster.watch`, by this name or imported from there."""
+    nodes = list(ast.walk(tree))
+    alone = any(isinstance(node, ast.ImportFrom) and node.module == "stationmaster" for node in nodes)
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            text = ast.unparse(node.func)
+            if text == _WATCH or (alone and text == "watch"):
+                yield node.lineno
 
 
 def _saves_optimizer(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and (name := _name(node.func)) and _library_saves(node, name):
+        part = {"save_only_model", "save_weights_only"}
+        return not any(word.arg in part and _is_true(word.value) for word in node.keywords)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "save_state":
+        return True  # Accelerate's, which saves all that it prepared
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "state_dict"):
         return False
     return "opt" in ast.unparse(node.func.value).lower()
+
+
+def _is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
 
 
 def _name(node: ast.AST) -> str:

@@ -93,7 +93,7 @@ def _stop_run(server: Stationmaster, roots: Roots) -> None:
             "already_requested": f"{seen.name} was asked to stop before.",
             "requested": f"{seen.name} was asked to save a checkpoint and end.",
         }[said]
-        if await to_thread.run_sync(runs.is_script, found):
+        if seen.status.checkpoint is None and await to_thread.run_sync(runs.is_script, found):
             first = first.replace("asked to save a checkpoint and end", "sent SIGTERM: nothing but the script saves it")
         checked = _cleared(seen) if said != "not_running" else ""
         return answer("\n".join([first, *([checked] if checked else []), _text(seen)]), requested=said, **_facts(seen))
