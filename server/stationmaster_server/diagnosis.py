@@ -64,9 +64,9 @@ def lines(found: dict[str, Any]) -> list[str]:
     return [source, *before, *verdict_lines(found), *alert_lines(found), *after]
 
 
-def text(found: dict[str, Any]) -> str:
-    """Everything, for a model: names and paths of the log fenced, after the facts."""
-    facts = [*verdict_lines(found), *alert_lines(found, SHOWN)]
+def text(found: dict[str, Any], state: str = "") -> str:
+    """Everything, for a model: names and paths of the log fenced, after the facts; `state`: what it is doing now."""
+    facts = [*verdict_lines(found), *alert_lines(found, SHOWN), *([state] if state else [])]
     return "\n".join([*facts, fence("\n".join(log_lines(found)), "what was read")])
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 from stationmaster_trainer.facts import Finding
 
-from . import offers
+from . import livewords, offers
 from .answer import clean
 from .devices import Hardware
 from .notebooks import NotebookFacts
@@ -13,6 +16,7 @@ from .project import DataCandidate, ProjectFacts, default_data, default_entry
 from .words import size
 
 _SHOWN = 4
+_LOGS = 3
 
 
 def text(facts: ProjectFacts) -> str:
@@ -26,6 +30,7 @@ def text(facts: ProjectFacts) -> str:
         f"Hardware: {_hardware(facts.hardware)}",
     ]
     lines += _notebooks(facts)
+    lines += _logs(facts)
     if default_entry(facts).path and (script := chosen(facts)):
         lines.append(f"Script: {_name(unchanged(script), 600)}")
     lines += _findings(facts)
@@ -57,6 +62,18 @@ def _notebooks(facts: ProjectFacts) -> list[str]:
     others = facts.notebooks[1:] if offered else facts.notebooks
     told = [f"{one.path} ({one.problem or _cells(one)})" for one in others]
     return [*lines, f"Notebooks: {_listed(told)}"] if told else lines
+
+
+def _logs(facts: ProjectFacts) -> list[str]:
+    """The newest logs, with the call that says more of the first."""
+    if not facts.logs:
+        return []
+    now, shown = time.time(), facts.logs[:_LOGS]
+    call = f"diagnose log={json.dumps(facts.logs[0].path, ensure_ascii=False)}"
+    lines = [_name(f"Log: {livewords.told(log, now)}", 400) for log in shown]
+    lines[0] += f"; more: {call}"
+    more = len(facts.logs) - len(shown)
+    return [*lines, f"{more:,} older logs."] if more else lines
 
 
 def _cells(one: NotebookFacts) -> str:

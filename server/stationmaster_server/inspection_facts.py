@@ -9,6 +9,7 @@ from stationmaster_trainer.facts import ColumnFacts, FileFacts
 
 from .answer import clean
 from .inspection import next_step
+from .logs import LogFacts
 from .notebooks import NotebookFacts
 from .offers import offer
 from .project import DataCandidate, ProjectFacts, default_data, default_entry
@@ -47,6 +48,7 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
         "data": [_data_facts(item) for item in facts.data[:_LISTED]],
         "notebooks": [_notebook_facts(one) for one in facts.notebooks[:_LISTED]],
         "scripts": [_script_facts(script) for script in facts.scripts[:_LISTED]],
+        **({"logs": [_log_facts(log) for log in facts.logs[:_LISTED]]} if facts.logs else {}),
         "python": _python_facts(facts),
         "hardware": facts.hardware,
         "findings": facts.findings[:_LISTED],
@@ -81,6 +83,14 @@ def _notebook_facts(one: NotebookFacts) -> dict[str, Any]:
         "left_out": one.left_out,
         "problem": one.problem,
     }
+
+
+def _log_facts(log: LogFacts) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": log.path, "changed": round(log.changed), "running": log.running}
+    if log.source:
+        found |= {"source": log.source, "step": log.step, "total_steps": log.total_steps, "loss": log.loss}
+        found |= {"steps_per_second": log.pace, "verdict": log.verdict, "alerts": log.alerts, "writer": log.writer}
+    return found
 
 
 def _harmless(value: Any) -> Any:

@@ -131,7 +131,7 @@ def one_line(status: Status) -> str:
         parts.append(f"loss {number(status.loss)} (avg {number(status.loss_average)})")
         parts.append(f"lr {number(status.learning_rate)}")
         parts.append(f"grad norm {number(status.grad_norm)}")
-        parts.append(f"{number(status.samples_per_second)} samples/s")
+        parts += [f"{number(status.samples_per_second)} samples/s"] if status.samples_per_second is not None else []
     elif status.state == "starting" and status.phase:
         parts.append(f"phase {status.phase}")
     if status.eval is not None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import notebooks, savedmodel, scripts, startcommands
+from . import logs, notebooks, savedmodel, scripts, startcommands
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
 from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
+from .logs import LogFacts
 from .measuring import measure
 from .modelclass import ModelClass
 from .notebooks import NotebookFacts
@@ -35,9 +36,7 @@ SECONDS = 25.0
 """Deadline of one measurement: a tool call must end well within a minute."""
 _PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\b")
 """A shard, as data sets on hubs are named: `train-00000-of-00004.parquet`."""
-ASKED = tuple(
-    dict.fromkeys(["numpy", *(name for names in PACKAGES.values() for name in names), "tensorboard", "wandb"])
-)
+ASKED = tuple(dict.fromkeys(["numpy", *(n for names in PACKAGES.values() for n in names), "tensorboard", "wandb"]))
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class ProjectFacts:
     """Those likely to be trained on first."""
     notebooks: tuple[NotebookFacts, ...]
     """Those that train first."""
+    logs: tuple[LogFacts, ...]
+    """Of any tool, newest first; stationmaster's own runs are not among them."""
     scripts: tuple[Script, ...]
     """Scripts that train, the likeliest to be meant first; modules that only hold a loop last."""
     python: Interpreter | None
@@ -107,6 +108,9 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     notes, code = notebooks.read_all(project, listing.notebooks)
     framework = detect([*files, *code], listing.model_folders)
     data = _sorted_data(listing.data)
+    found_logs, cut = logs.find(project) if measured else ([], "")
+    listing.notes += [cut] if cut else []
+    data = tuple(item for item in data if item.path not in {log.path for log in found_logs if log.stepped})
     python, findings = _python(project, setting)
     environment: EnvironmentFacts | None = None
     if python is not None and measured:
@@ -129,6 +133,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         pretrained=_pretrained(listing, files),
         data=data,
         notebooks=tuple(notes),
+        logs=tuple(found_logs),
         scripts=scripts.find(files, startcommands.read(project, listing.documents)),
         python=python,
         environment=environment,

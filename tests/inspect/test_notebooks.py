@@ -155,7 +155,8 @@ def test_a_pipe_in_the_place_of_a_notebook_is_not_waited_for(write: Write) -> No
 
 LINES = (
     "x = 1", "!ls", "    !ls", "%time x = 2", "%%bash", "for a in ():", "if x:", "'''", "(", ")", "\\", "a?", "?a",
-    "# c", "    pass", "y = !ls", "%cd x \\", "def f():", "    return 1", "@d", "\t!x", "%", "!", "await x", "# %% cell 9",
+    "# c", "    pass", "y = !ls", "%cd x \\",
+    "def f():", "    return 1", "@d", "\t!x", "%", "!", "await x", "# %% cell 9",
 )  # fmt: skip
 LINE = st.sampled_from(LINES)
 KEYS = st.sampled_from(["cells", "worksheets", "metadata", "source", "cell_type"])

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..diagnose import diagnose
     from ..diagnosis import lines
 
-    found = diagnose(Path(arguments.path), _mapping(arguments.map), arguments.run)
+    found = diagnose(Path(arguments.path), mapping(arguments.map), arguments.run)
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -33,11 +33,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _mapping(pairs: list[str]) -> dict[str, str] | None:
-    mapping: dict[str, str] = {}
+def mapping(pairs: list[str]) -> dict[str, str] | None:
+    """The pairs `ROLE=COLUMN` as a mapping; None for none. ConfigError for one without a role."""
+    found: dict[str, str] = {}
     for pair in pairs:
         role, sign, column = pair.partition("=")
         if not sign or not role:
             raise ConfigError(f"--map {pair!r} is no mapping.", "Write ROLE=COLUMN, for example loss=train_ce.")
-        mapping[role] = column
-    return mapping or None
+        found[role] = column
+    return found or None

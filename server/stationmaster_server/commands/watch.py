@@ -45,7 +45,7 @@ def follow(seen: RunView) -> int:
     """Shows the run until it is over; the exit code of the command."""
     from .. import progress, runs
 
-    screen = _Screen()
+    screen = Screen()
     while not seen.over:
         screen.show(seen)
         time.sleep(LOOK_SECONDS)
@@ -56,7 +56,7 @@ def follow(seen: RunView) -> int:
     return 0 if seen.state in ("succeeded", "stopped") else 1
 
 
-class _Screen:
+class Screen:
     """A line that is written over on a terminal; elsewhere a line now and then. News stand above and stay."""
 
     def __init__(self) -> None:
@@ -65,7 +65,8 @@ class _Screen:
         self.last = -PLAIN_SECONDS
         self.step = -1
 
-    def show(self, seen: RunView) -> None:
+    def show(self, seen: RunView, beside: str = "") -> None:
+        """Draws the run; `beside` stands behind its numbers."""
         from .. import progress
         from ..cursor import Cursor
 
@@ -77,12 +78,13 @@ class _Screen:
             print("\n".join(news), flush=True)
         if self.live:
             width = shutil.get_terminal_size().columns - 1
-            line = f"{progress.bar(seen.status)} {progress.one_line(seen.status)}"
+            line = f"{progress.bar(seen.status)} {progress.one_line(seen.status)}{beside}"
             print(f"\r\x1b[K{line[:width]}", end="", flush=True)
         elif seen.status.step != self.step and (news or time.monotonic() - self.last >= PLAIN_SECONDS):
-            print(f"{seen.name}: {progress.one_line(seen.status)}", flush=True)
+            print(f"{seen.name}: {progress.one_line(seen.status)}{beside}", flush=True)
             self.last, self.step = time.monotonic(), seen.status.step
 
     def clear(self) -> None:
+        """Takes the line away, so that something else may stand there."""
         if self.live:
             print("\r\x1b[K", end="", flush=True)

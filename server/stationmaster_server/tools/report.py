@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from mcp_types import CallToolResult, ToolAnnotations
 
 from ..answer import answer
@@ -34,11 +36,19 @@ def _diagnose(server: Stationmaster, roots: Roots) -> None:
     def diagnose(
         project_dir: str, log: str, run: str | None = None, columns: dict[str, str] | None = None
     ) -> CallToolResult:
-        """Judges a training log of any tool, a file or folder: TensorBoard, W&B, Trainer, Lightning,
+        """Judges a training log of any tool, finished or running: TensorBoard, W&B, Trainer, Lightning,
         Keras, CSV, JSON, text. Returns verdict, evidence, alerts, and what each column was taken for;
         columns corrects that: {"loss": "train/nll"}."""
-        from .. import diagnosis
+        from .. import diagnosis, live, livewords
         from ..diagnose import diagnose as diagnosed
 
-        found = diagnosed(inside(roots.project(project_dir), log, "log"), columns, run)
-        return answer(diagnosis.text(found), **diagnosis.facts(found))
+        project = roots.project(project_dir)
+        path = inside(project, log, "log")
+        if not live.followed(path):
+            found = diagnosed(path, columns, run)
+            return answer(diagnosis.text(found), **diagnosis.facts(found))
+        seen, now = live.of(path, columns, run, project), time.time()
+        judged, pulse = seen.look(), seen.pulse()
+        found = judged.answer()
+        said = diagnosis.text(found, livewords.line(pulse, judged, now))
+        return answer(said, **diagnosis.facts(found), live=livewords.facts(pulse, now))

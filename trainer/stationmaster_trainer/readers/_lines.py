@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .. import codec
 from ..errors import FormatError
+from ._reading import Reading
 
 CHUNK = 1 << 21
 """Bytes of one block."""
@@ -17,11 +18,12 @@ PIECE = 1 << 16
 MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
 
-def blocks(path: Path) -> Iterator[tuple[list[str], int]]:
+def blocks(path: Path, reading: Reading | None = None) -> Iterator[tuple[list[str], int]]:
     """(whole lines without their ends, pieces left out because they were too long) until the end of the file.
 
-    A carriage return ends a line as well: a progress bar is a row each time that it is drawn. Raises FormatError for
-    what is no plain file or cannot be read.
+    With a `reading` that follows, the end of the file gives an empty block and waits; a last line that is not whole is
+    kept until it is. A carriage return ends a line as well: a progress bar is a row each time that it is drawn. Raises
+    FormatError for what is no plain file or cannot be read.
     """
     plain(path)
     try:
@@ -30,7 +32,18 @@ def blocks(path: Path) -> Iterator[tuple[list[str], int]]:
             file.seek(0)
             decoder = codecs.getincrementaldecoder(encoding)("replace")
             rest, dropping = "", False
-            while chunk := file.read(CHUNK):
+            while True:
+                chunk = file.read(CHUNK)
+                following = reading is not None and reading.follow
+                if reading is not None:
+                    reading.at_end = following and not chunk
+                if not chunk and not following:
+                    break
+                if not chunk:
+                    if path.stat().st_size < file.tell():
+                        raise FormatError(f"{path} became shorter.", "It was begun anew: read it again.")
+                    yield [], 0
+                    continue
                 text = rest + decoder.decode(chunk)
                 if "\r" in text:
                     text = text.replace("\r\n", "\n").replace("\r", "\n")

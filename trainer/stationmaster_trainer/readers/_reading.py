@@ -35,3 +35,11 @@ class Reading:
     """Planned steps, where the log says so."""
     spec: Path | None = None
     """The confirmed configuration, for a run of ours."""
+    batches: Iterator[list[Record]] | None = None
+    """The records as they are read, block by block; None where a log is read as a whole."""
+    follow: bool = False
+    """Set before the first batch: the end of the file is no end, more may come. Only where `lines` is true."""
+    lines: bool = False
+    """Whether the log grows line by line, and so can be followed."""
+    at_end: bool = False
+    """While following: everything that is whole was read. The next batch is asked for when the file has grown."""

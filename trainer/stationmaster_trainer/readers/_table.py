@@ -87,6 +87,8 @@ class Layout:
     """Whether kinds of rows may name their step differently."""
     rows: float = 0.0
     """Rows to be expected."""
+    lines: bool = False
+    """Whether it is read line by line."""
 
 
 def reading(
@@ -119,15 +121,20 @@ def reading(
         found.notes.append(f"no column of steps: {'epochs are taken' if by_epoch else 'rows are counted'}")
     if converter.every > 1:
         found.notes.append(f"{converter.every} rows are folded into one window, extremes kept")
-    found.records = _records(converter, blocks, found)
+    found.lines = layout.lines
+    found.batches = _batches(converter, blocks, found)
+    found.records = itertools.chain.from_iterable(found.batches)
     return found
 
 
-def _records(converter: Converter, blocks: Callable[[Reading], Iterable[Block]], found: Reading) -> Iterator[Record]:
+def _batches(
+    converter: Converter, blocks: Callable[[Reading], Iterable[Block]], found: Reading
+) -> Iterator[list[Record]]:
     for block in blocks(found):
-        yield from converter.columns(block.size, block.column, block.row)
+        batch: list[Record] = list(converter.columns(block.size, block.column, block.row)) if block.size else []
         found.rows = converter.count
-    yield from converter.finish()
+        yield batch
+    yield list(converter.finish())
 
 
 def _every(rows: float) -> int:

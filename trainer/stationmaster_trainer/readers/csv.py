@@ -16,7 +16,7 @@ from . import _lines
 from ._cells import filled, number
 from ._names import KNOWN, Row, normalise
 from ._reading import Mapping, Reading
-from ._table import SAMPLE, Columns, Layout, reading
+from ._table import SAMPLE, Block, Columns, Layout, Rows, reading
 
 DELIMITERS = ",\t;"
 TOGETHER = 4000
@@ -55,7 +55,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
         raise FormatError(f"{path} is no table with a line of names.", "Give a CSV file whose first row names columns.")
     delimiter, names = header
     head = list(islice(_rows(path, delimiter, names), SAMPLE))
-    layout = Layout(_dialect(names, delimiter), sparse=True, rows=_lines.expected(path))
+    layout = Layout(_dialect(names, delimiter), sparse=True, rows=_lines.expected(path), lines=True)
     return reading(path, layout, head, lambda found: _blocks(path, delimiter, names, found), mapping)
 
 
@@ -96,10 +96,12 @@ def _rows(path: Path, delimiter: str, names: Sequence[str]) -> Iterator[Row]:
         yield from map(block.row, range(block.size))
 
 
-def _blocks(path: Path, delimiter: str, names: Sequence[str], found: Reading) -> Iterator[Columns]:
+def _blocks(path: Path, delimiter: str, names: Sequence[str], found: Reading) -> Iterator[Block]:
     """Blocks of whole columns behind the header; a header that stands again (a resumed run) is left out."""
-    for lines, dropped in _lines.blocks(path):
+    for lines, dropped in _lines.blocks(path, found):
         found.skipped += dropped
+        if not lines:
+            yield Rows([])
         for start in range(0, len(lines), TOGETHER):
             part = [line for line in lines[start : start + TOGETHER] if line]
             rows = _cells(part, delimiter)

@@ -47,7 +47,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
         return _own(path)
     if not head:
         raise FormatError(f"{path} holds no JSON object.", "Give a log with one object a line.")
-    layout = Layout("JSON lines", rows=_lines.expected(path))
+    layout = Layout("JSON lines", rows=_lines.expected(path), lines=True)
     return reading(path, layout, head, lambda found: _blocks(path, found), mapping)
 
 
@@ -66,8 +66,10 @@ def _own(path: Path) -> Reading:
 
 
 def _blocks(path: Path, found: Reading) -> Iterator[Rows]:
-    for lines, dropped in _lines.blocks(path):
+    for lines, dropped in _lines.blocks(path, found):
         found.skipped += dropped
+        if not lines:
+            yield Rows([])
         for start in range(0, len(lines), TOGETHER):
             part = [line for line in lines[start : start + TOGETHER] if line]
             rows = _together(part) or [row for line in part if (row := _object(line)) is not None]

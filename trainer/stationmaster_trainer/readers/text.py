@@ -55,7 +55,9 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
         )
     parser = _Parser(mapping)
     with_figures = sum(1 for line in _lines.head(path) if parser.row(line)) / max(1, len(_lines.head(path)))
-    layout = Layout("text log", once=True, several_steps=True, rows=_lines.expected(path) * max(0.01, with_figures))
+    layout = Layout(
+        "text log", once=True, several_steps=True, rows=_lines.expected(path) * max(0.01, with_figures), lines=True
+    )
     return reading(path, layout, head, lambda found: _blocks(path, mapping, found), mapping)
 
 
@@ -172,8 +174,10 @@ class _Parser:
 
 def _blocks(path: Path, mapping: Mapping, found: Reading, most: int | None = None) -> Iterator[Block]:
     parser, seen = _Parser(mapping), 0
-    for lines, dropped in _lines.blocks(path):
+    for lines, dropped in _lines.blocks(path, found):
         found.skipped += dropped
+        if not lines:
+            yield Rows([])
         if any("\x1b" in line or "\x08" in line for line in lines):
             lines = list(map(_grammar.cleaned, lines))
         for start in range(0, len(lines), TOGETHER):
