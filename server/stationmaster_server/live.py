@@ -80,6 +80,7 @@ class Live:
         self._lock = threading.Lock()
         self._newest = self._candidate()
         self._seen: _Files = ()
+        self._opened: _Files = ()
         self._began_with = 0
         self._grown: list[tuple[float, int]] = []
         self.reads = 0
@@ -121,6 +122,7 @@ class Live:
         reading = open_log(self._asked, self._mapping, self._run)
         self._place = reading.path or self._asked
         self._found = Diagnosis(self._place, reading)
+        self._opened = _signature(self._files())
         self._began_with = 0
         if reading.lines and reading.batches is not None:
             reading.follow = True
@@ -128,7 +130,7 @@ class Live:
     def _read(self, files: _Files) -> None:
         """Reads what was added; from the beginning where that is not possible, or where columns may have come."""
         reading = self._found.reading
-        if self._seen and (not reading.follow or self._began_with < SAMPLE):
+        if files != self._opened and (not reading.follow or self._began_with < SAMPLE):
             self._open()
         try:
             self._take()
