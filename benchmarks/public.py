@@ -18,18 +18,20 @@ import os
 import re
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from adopting import case as cases
 from adopting import comparison, cost, visit
 from adopting.case import Case
-from adopting.comparison import COLUMNS, Row
+from adopting.comparison import COLUMNS
 
 BLOCK = re.compile(r"(<!-- measured: public[^>]*-->\n).*?(<!-- end: public -->)", re.DOTALL)
 RESULTS = "results.json"
-Kept = dict[str, list[str]]
-"""`cells` of the table and what is `wrong`."""
+Kept = dict[str, Any]
+"""`cells` of the table, what is `wrong`, the folder of the `run`, its `sight`, the `stop` and the `cost`."""
 
 
 def main() -> None:
@@ -44,6 +46,7 @@ def main() -> None:
         kept = {**_kept(projects), one.name: found}  # another one may have written meanwhile
         (projects / RESULTS).write_text(json.dumps(kept, indent=1, ensure_ascii=False))
         print(one.name, "|", " | ".join(kept[one.name]["cells"]), flush=True)
+        print("   ", kept[one.name]["sight"], flush=True)
         for wrong in kept[one.name]["wrong"]:
             print("    not as it should be:", wrong, flush=True)
     table = _table(cases.read(projects), kept)
@@ -57,7 +60,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("projects", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="parts of names")
     parser.add_argument("--no-stop", action="store_true")
-    parser.add_argument("--no-run", action="store_true", help="only the stop; the rest as it was kept")
+    parser.add_argument("--no-run", action="store_true", help="only the stop")
+    parser.add_argument("--again", action="store_true", help="only compare again what the runs before have left")
     parser.add_argument("--cost", type=int, default=0, help="rounds, with and without the probe in turn")
     parser.add_argument("--table", action="store_true", help="only the table of what was kept")
     parser.add_argument("--write", type=Path)
@@ -81,29 +85,23 @@ def environment(projects: Path) -> dict[str, str]:
 
 def _visited(one: Case, projects: Path, options: argparse.Namespace) -> Kept:
     folder, given = projects / one.folder, {**environment(projects), **one.environment}
+    before = _kept(projects).get(one.name, {})
     seen, stopped, trouble = None, None, ""
-    with visit.visiting(folder, given, projects / "server.log") as client:
-        try:
-            seen = None if options.no_run else visit.run(client, one)
-            stopped = None if options.no_stop else visit.stop(client, one)
-        except (RuntimeError, OSError) as error:
-            trouble = f"{type(error).__name__}: {str(error)[:600]}"
-    found = comparison.row(one, seen, stopped, trouble)
-    paid = cost.of(one, folder, given, options.cost) if options.cost else ""
-    if seen is not None and seen.sight:
-        print("   ", seen.sight[:300], flush=True)
-    return _merged(_kept(projects).get(one.name), found, paid, options)
-
-
-def _merged(before: dict[str, list[str]] | None, found: Row, paid: str, options: argparse.Namespace) -> Kept:
-    """What was looked at now, and the rest as it was kept."""
-    cells = list(found.cells)
-    if before is not None:
-        old = before["cells"]
-        cells = [old[i] if i < len(cells) - 1 and options.no_run else cell for i, cell in enumerate(cells)]
-        cells[-1] = old[len(cells) - 1] if options.no_stop else cells[-1]
-        paid = paid or (old[-1] if len(old) > len(cells) else "")
-    return {"cells": [*cells, paid or "–"], "wrong": list(found.wrong)}
+    if options.again or options.no_run:
+        seen = visit.look(Path(before["run"])) if before.get("run") else None
+    if not options.again:
+        with visit.visiting(folder, given, projects / "server.log") as client:
+            try:
+                seen = seen or visit.run(client, one)
+                stopped = None if options.no_stop else visit.stop(client, one)
+            except (RuntimeError, OSError) as error:
+                trouble = f"{type(error).__name__}: {str(error)[:600]}"
+    stop = asdict(stopped) if stopped is not None else before.get("stop")
+    found = comparison.row(one, seen, visit.Stopped(**stop) if stop else None, trouble)
+    paid = cost.of(one, folder, given, options.cost) if options.cost else before.get("cost", "–")
+    run = str(seen.folder) if seen is not None else ""
+    sight = seen.sight if seen is not None else ""
+    return {"cells": [*found.cells, paid], "wrong": found.wrong, "run": run, "sight": sight, "stop": stop, "cost": paid}
 
 
 def _table(all_cases: list[Case], kept: dict[str, Kept]) -> str:

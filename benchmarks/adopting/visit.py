@@ -28,6 +28,7 @@ UNSEEN = 45.0
 class Seen:
     """What stationmaster saw of one run."""
 
+    folder: Path
     state: str = ""
     cause: str = ""
     message: str = ""
@@ -37,11 +38,8 @@ class Seen:
     """worker.log: what the script printed."""
     sight: str = ""
     """What the status says about what can be seen."""
-    offered: bool = False
-    """Whether inspect_project offered to run it as it is."""
     found_validation: bool = False
     """Whether the gate found a validation in the source."""
-    seconds: float = 0.0
 
 
 @dataclass
@@ -76,12 +74,11 @@ class Visit:
             raise RuntimeError(f"{tool}: {text}")
         return text, facts
 
-    def begin(self, asked: dict[str, Any], seen: Seen) -> Path:
+    def begin(self, asked: dict[str, Any]) -> Path:
         """Passes the gates and starts; the folder of the run."""
         self.must("choose_logging", backends=["file"])
         self.must("propose_config", changes=asked)
-        seen.found_validation = not self.say("check_validation", val_data="script")[2]
-        if not seen.found_validation:
+        if self.say("check_validation", val_data="script")[2]:
             self.must("check_validation", waive_reason="the script has none that could be found")
         _, facts = self.must("propose_config")
         _, started = self.must("start_run", digest=facts["digest"])
@@ -106,24 +103,34 @@ def visiting(project: Path, environment: dict[str, str], log: Path) -> Iterator[
 
 def run(visit: Visit, case: Case) -> Seen:
     """The script from its proposal to its end."""
-    seen, began = Seen(), time.monotonic()
-    text, _ = visit.must("inspect_project")
-    seen.offered = "propose_config changes" in text and case.command[1].removeprefix("./") in text
-    folder = visit.begin(case.changes, seen)
-    status = until(lambda: found if (found := _status(folder)).get("state") in FINAL else None)
-    told, _ = visit.must("poll_status", run=folder.name)
-    seen.sight = next((line.strip() for line in told.splitlines() if line.strip().startswith("Sight:")), "")
-    seen.state, seen.cause = str(status.get("state")), str(status.get("cause") or "")
-    seen.message, seen.seconds = str(status.get("message") or ""), time.monotonic() - began
+    visit.must("inspect_project")
+    folder = visit.begin(case.changes)
+    until(lambda: _status(folder).get("state") in FINAL)
+    visit.must("poll_status", run=folder.name)
+    return look(folder)
+
+
+def look(folder: Path) -> Seen:
+    """What a finished run's folder holds."""
+    status = _status(folder)
+    config = json.loads((folder / "spec.json").read_text())["config"]
     with (folder / "metrics.csv").open() as file:
-        seen.rows = list(csv.DictReader(file))
-    seen.output = (folder / "attempts" / "001" / "worker.log").read_text(errors="replace")
-    return seen
+        rows = list(csv.DictReader(file))
+    return Seen(
+        folder,
+        state=str(status.get("state")),
+        cause=str(status.get("cause") or ""),
+        message=str(status.get("message") or ""),
+        rows=rows,
+        output=(folder / "attempts" / "001" / "worker.log").read_text(errors="replace"),
+        sight=str(status.get("sight") or ""),
+        found_validation=config["val_data"] == "script",
+    )
 
 
 def stop(visit: Visit, case: Case, steps: int = 3) -> Stopped:
     """The longer command, stopped after `steps` steps, or after a while where none can be seen."""
-    folder = visit.begin(dict(changes(case.long or case.command)), Seen())
+    folder = visit.begin(dict(changes(case.long or case.command)))
     since: list[float] = []
     until(lambda: _under_way(folder, steps, since))
     token = f"STATIONMASTER_TOKEN={_status(folder)['worker']['token']}".encode()

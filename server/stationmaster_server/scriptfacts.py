@@ -20,6 +20,9 @@ _HELD_OUT = re.compile(
 )
 _ARGUMENTS = ("eval_dataset", "validation_data", "validation_split", "val_dataloaders", "eval_dataloader")
 _STEPS = ("validation_step", "val_dataloader")
+_SPLITS = ("val", "valid", "validation", "eval", "dev", "test", "holdout")
+_MEASURES = re.compile(r"loss|criterion|acc|correct|metric|error|score|entropy|nll|perplex", re.IGNORECASE)
+"""What code that validates names, and code that only draws samples does not."""
 _SAVES = ("torch.save", "save_pretrained", "save_checkpoint", "save_model", "save_state", "save_weights")
 _WATCH = "stationmaster.watch"
 MOST_SHOWN = 4
@@ -71,7 +74,8 @@ def _validation(tree: ast.Module) -> Iterator[tuple[int, str]]:
     called = {_name(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         if isinstance(node, ast.FunctionDef):
-            if node.name in _STEPS or (_VALIDATES.match(node.name) and node.name in called):
+            validates = _VALIDATES.match(node.name) or _measures_a_split(node)
+            if node.name in _STEPS or (validates and node.name in called):
                 yield node.lineno, f"def {node.name}"
         elif isinstance(node, ast.Call):
             yield from ((node.lineno, f"{word.arg}=") for word in node.keywords if _given(word))
@@ -107,8 +111,20 @@ def _held_out(node: ast.expr) -> str:
 
 
 def _without_gradients(node: ast.With) -> bool:
-    texts = [ast.unparse(item.context_expr) for item in node.items]
-    return any("no_grad(" in text or "inference_mode(" in text for text in texts)
+    """Whether it switches gradients off and measures something."""
+    off = any(_switches_off(item.context_expr) for item in node.items)
+    return off and any(_MEASURES.search(ast.unparse(part)) for part in node.body)
+
+
+def _measures_a_split(node: ast.FunctionDef) -> bool:
+    """Whether it is marked as without gradients and names a split, as in `for split in ["train", "val"]`."""
+    if not any(map(_switches_off, node.decorator_list)):
+        return False
+    return any(isinstance(part, ast.Constant) and part.value in _SPLITS for part in ast.walk(node))
+
+
+def _switches_off(node: ast.expr) -> bool:
+    return re.search(r"(no_grad|inference_mode)\b", ast.unparse(node)) is not None
 
 
 def _is_eval(node: ast.Call) -> bool:

@@ -190,3 +190,26 @@ for step in range(4):
     print(f"loss {loss.item()!r} norm {norm.item()!r}", flush=True)
 """
 """Updates its parameters itself."""
+
+ESTIMATES = """
+import torch
+
+
+@torch.no_grad()
+def estimate(model):
+    model.eval()
+    return {split: model(get_batch(split)).mean() for split in ["train", "val"]}
+
+
+print(estimate(model))
+"""
+"""Measures a held-out split, in a function of no telling name."""
+
+SAMPLES = """
+import torch
+
+model.eval()
+with torch.no_grad():
+    print(model.generate(prompt, 500))
+"""
+"""Evaluation mode and no gradients, yet nothing is measured."""

@@ -142,6 +142,16 @@ def test_without_validation_in_the_script_the_gate_warns_in_the_checklists_words
     assert "decided by the script" in chat.refused("propose_config", changes={"batch_size": 8})
 
 
+def test_validation_is_what_measures_and_not_what_draws_samples(desk: Any, hall: Any) -> None:
+    project = hall.make("validates", model=None)
+    chat = desk.on(project)
+    project.write("train.py", scripts.ESTIMATES)
+    chat.accepted("propose_config", changes={"script": "train.py"})
+    assert "def estimate" in chat.accepted("check_validation").text
+    project.write("train.py", scripts.SAMPLES)
+    assert "no validation was found" in chat.refused("check_validation", val_data="script")
+
+
 def test_changing_the_script_or_its_arguments_voids_the_digest(desk: Any, hall: Any) -> None:
     project = hall.make("changed", model=None)
     chat, digest = proposed(desk, project, scripts.SLEEPS)
