@@ -128,6 +128,7 @@ def allowed() -> dict[str, Allowed]:
         "target": _text("a column of the data"),
         "val_fraction": _between(0, 0.9, above=True),
         "group_column": _text("a column of the data"),
+        "time_column": _text("a column of the data"),
         "missing_values": _one_of("error", "drop", "mean"),
         "scale_inputs": Allowed("true or false"),
         "sequence_length": _whole(2, 1_000_000),

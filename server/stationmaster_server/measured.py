@@ -14,13 +14,13 @@ from .plan import FOLDER, Model, Validation
 from .subject import Subject
 
 DATA_KEYS = (
-    "framework", "train_data", "val_data", "val_fraction", "task", "target", "seed", "group_column", "missing_values",
-    "scale_inputs", "sequence_length", "extra",
+    "framework", "train_data", "val_data", "val_fraction", "task", "target", "seed", "group_column", "time_column",
+    "missing_values", "scale_inputs", "sequence_length", "extra",
 )  # fmt: skip
 """Keys of the configuration that decide what the data is."""
 MODEL_KEYS = (*DATA_KEYS, "model_path", "model_name", "model_args", "device", "precision", "batch_size")
 """Keys that the model is measured with."""
-_NO_MATTER = ("seed", "val_data", "val_fraction", "group_column")
+_NO_MATTER = ("seed", "val_data", "val_fraction", "group_column", "time_column")
 """Those of them that change which rows it is fed, not what it is."""
 ANSWERS = "measured"
 """Folder of `.stationmaster` where answers wait for whoever asks again."""

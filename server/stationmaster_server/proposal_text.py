@@ -70,7 +70,7 @@ def run_keys(shown: Shown) -> tuple[str, ...]:
     """Keys outside the checklist that are worth a line."""
     config = shown.config
     also = {key for key in shown.changes if key in configfile.RUN}
-    also |= {key for key in ("model_name", "target", "group_column") if getattr(config, key) is not None}
+    also |= {key for key in ("model_name", "target", "group_column", "time_column") if getattr(config, key) is not None}
     also |= {"min_lr_ratio"} if config.min_lr_ratio else set()
     also |= {"sequence_length"} if config.task == "language_modeling" or _reads_text(shown) else set()
     also |= {"extra"} if config.extra else set()

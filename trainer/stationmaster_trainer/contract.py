@@ -100,6 +100,8 @@ class TrainingConfig:
     """Share of the data held out when `val_data` is `split`."""
     group_column: str | None = None
     """Column whose equal values never land on both sides of a split."""
+    time_column: str | None = None
+    """Column of dates or times: a split then holds out the newest rows instead of random ones."""
     missing_values: Literal["error", "drop", "mean"] = "error"
     """What happens to rows with empty or non-finite cells: refused, left out, or filled with the training part's
     mean."""

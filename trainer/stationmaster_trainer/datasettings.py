@@ -27,6 +27,7 @@ class DataSettings:
     val_fraction: float = 0.2
     seed: int = 42
     group_column: str | None = None
+    time_column: str | None = None
     missing_values: str = "error"
     scale_inputs: bool = True
     sequence_length: int = 128
@@ -48,6 +49,8 @@ def of(config: Mapping[str, Any] | TrainingConfig) -> DataSettings:
         raise ConfigError(f"val_fraction is {settings.val_fraction}.", "Give a share between 0 and 1, for example 0.2.")
     if settings.sequence_length < 1:
         raise ConfigError(f"sequence_length is {settings.sequence_length}.", "Give a whole number of at least 1.")
+    if settings.group_column is not None and settings.time_column is not None:
+        raise ConfigError("group_column and time_column exclude each other.", "Set one of them to null.")
     return settings
 
 

@@ -1,14 +1,16 @@
-"""What the columns of a table say before training: inputs left out, inputs that give the target away, groups, time."""
+"""What the columns of a table say before training: inputs left out, constant ones, cells and rows that say nothing."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import roles, target
+from . import roles
 from .columns import Column
 from .facts import Finding
 from .preprocessing import Preprocessing
 from .table import Table, listed
+
+_FILLERS = (-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0)
 
 
 def notes(whole: Table, train: Table, chosen: roles.Roles, fitted: Preprocessing) -> tuple[str, ...]:
@@ -17,9 +19,6 @@ def notes(whole: Table, train: Table, chosen: roles.Roles, fitted: Preprocessing
     reasons = [f"{name!r} ({reason})" for name, reason in chosen.left_out.items()]
     if reasons:
         said.append(f"no inputs: {', '.join(reasons[:10])}{', …' if len(reasons) > 10 else ''}")
-    constant = [name for name, form in chosen.used.items() if form == "number" and _constant(train.columns[name])]
-    if constant:
-        said.append(f"constant in the training part, kept: {listed(constant, 10)}")
     categories = [f"{each.name} ({each.width})" for each in fitted.features if each.kind == "category"]
     if categories:
         said.append(f"one input per text (one-hot): {', '.join(categories[:10])}")
@@ -54,89 +53,55 @@ def unseen(fitted: Preprocessing, val: Table | None) -> list[Finding]:
     return [Finding("unseen_category", "info", message, facts=dict(counts))]
 
 
-def leaks(train: Table, chosen: roles.Roles, aim: target.Target) -> list[Finding]:
-    """Inputs that are another form of the target, or named like one."""
-    if len(aim.columns) > 1 or train.columns[aim.columns[0]].kind == "list":
+def constant(train: Table, chosen: roles.Roles) -> list[Finding]:
+    """Inputs that tell nothing because they hold one value."""
+    simple = ("number", "boolean", "category")
+    names = [name for name, form in chosen.used.items() if form in simple and _constant(train.columns[name])]
+    if not names:
         return []
-    goal, found = train.columns[aim.columns[0]], []
-    for name, form in chosen.used.items():
-        simple = form in ("number", "boolean", "category") and len(train) >= 10
-        if simple and _same(train.columns[name], goal, aim.kind):
-            message = f"the input {name!r} determines the target {aim.name!r} exactly."
-            advice = f"If it is not known when predicting, remove the column {name!r}."
-        elif name.casefold() in ("label", "target", "y", "class", "labels", "targets"):
-            message = f"the column {name!r} is used as an input although it is named like a target."
-            advice = f"Remove it, or set target to {name!r}."
-        else:
-            continue
-        found.append(Finding("leak", "warning", message, advice, {"column": name}))
-    return found
+    many = len(names)
+    message = f"{many} input{'s hold' if many > 1 else ' holds'} one value in the training part: {listed(names, 10)}."
+    return [Finding("constant", "info", message, "Nothing can be learnt from them.", {"columns": names[:50]})]
 
 
-def against_random_split(whole: Table, aim: target.Target, group: str | None) -> list[Finding]:
-    """Columns that name groups or times: rows that belong together should not land on both sides."""
+def empty_rows(train: Table, chosen: roles.Roles) -> list[Finding]:
+    """Rows without any input, which `missing_values` fills with means."""
+    empty = np.ones(len(train), dtype=bool)
+    for name in chosen.used:
+        empty &= train.columns[name].missing()
+    if not empty.any():
+        return []
+    message = f"{int(empty.sum()):,} training rows have no value in any input ({train.rows_of(empty)})."
+    return [Finding("empty_rows", "warning", message, "Remove them: all of them would be filled with the same means.")]
+
+
+def far_off(train: Table, chosen: roles.Roles) -> list[Finding]:
+    """Numbers that stand for "unknown": one value, often, far away from all others."""
     found = []
-    for name, column in whole.columns.items():
-        if name in aim.columns or name == group:
-            continue
-        if (
-            group is None
-            and roles.GROUP_NAME.fullmatch(name.strip())
-            and 1 < (many := column.unique()) < len(column) / 1.5
-        ):
-            message = f"{name!r} has {many:,} values in {len(column):,} rows, so rows of one {name} land on both sides."
-            advice = f"If they belong together, set group_column to {name!r}."
-            found.append(Finding("groups", "warning", message, advice, {"column": name}))
-        if column.kind == "date":
-            found.append(_time(name, column.values))
+    for name, form in chosen.used.items():
+        said = _filler(train.columns[name]) if form == "number" else None
+        if said:
+            value, count = said
+            message = f"the input {name!r} holds {value:g} in {count:,} rows, far from every other value."
+            advice = "If it means unknown, empty these cells and set missing_values."
+            found.append(Finding("filler", "warning", message, advice, {"column": name, "value": value}))
     return found
 
 
-def group_overlap(group: str | None, train: Table, val: Table) -> list[Finding]:
-    """Groups that stand in both files."""
-    if group is None or group not in val.columns:
-        return []
-    seen = [_texts(table.columns[group]) for table in (train, val)]
-    both = sorted(seen[0] & seen[1])
-    if not both:
-        return []
-    share = f"{len(both)} of {len(seen[1])} groups of {group!r}"
-    message = f"{share} in {val.name} also stand in {train.name} ({listed(both, 5)})."
-    advice = "Validation then measures known groups: use a file with other groups, or val_data: split."
-    return [Finding("group_overlap", "warning", message, advice, {"groups": len(both)})]
-
-
-def _time(name: str, values: np.ndarray) -> Finding:
-    steps = np.diff(values[np.isfinite(values)])
-    ordered = len(steps) > 1 and bool((steps >= 0).all() or (steps <= 0).all())
-    seen = "the rows are in its order" if ordered else "the rows are not in its order"
-    message = f"{name!r} holds dates ({seen}): a random split trains on rows later than those it validates on."
-    advice = "If the model is to predict the future, give the newest rows as a validation file."
-    return Finding("time", "warning" if ordered else "info", message, advice, {"column": name})
-
-
-def _same(column: Column, goal: Column, kind: str) -> bool:
-    """Whether one determines the other: a one-to-one mapping of classes, or a correlation of 1."""
-    if kind == "class":
-        if column.kind != "text" and len(np.unique(column.values[:1000])) > 2 * target.FEW:
-            return False
-        left, right = column.texts()[0], goal.texts()[0]
-        if left.max(initial=0) > 2 * target.FEW or left.max(initial=0) != right.max(initial=0):
-            return False
-        return len(np.unique(left * (right.max() + 2) + right)) == len(np.unique(left)) == len(np.unique(right))
-    if column.kind == "text" or goal.kind == "text":
-        return False
-    x, y = column.numbers(), goal.numbers()
-    good = np.isfinite(x) & np.isfinite(y)
-    with np.errstate(all="ignore"):
-        return bool(good.sum() > 2) and bool(abs(np.corrcoef(x[good], y[good])[0, 1]) > 1 - 1e-9)
+def _filler(column: Column) -> tuple[float, int] | None:
+    """Minimum or maximum that occurs often, and lies further from the next value than those spread; with its count."""
+    values = column.numbers()
+    values = values[np.isfinite(values)]
+    for value in (values.min(initial=np.inf), values.max(initial=-np.inf)):
+        rest = values[values != value]
+        many = len(values) - len(rest)
+        if value not in _FILLERS or many < 5 or len(rest) < 20:
+            continue
+        away = min(abs(value - rest.min()), abs(value - rest.max()))
+        if away > 2 * (rest.max() - rest.min()) > 0:
+            return float(value), many
+    return None
 
 
 def _constant(column: Column) -> bool:
-    values = column.numbers()
-    return bool(np.nanmin(values) == np.nanmax(values))
-
-
-def _texts(column: Column) -> set[str]:
-    codes, levels = column.texts()
-    return {levels[code] for code in np.unique(codes[codes >= 0]).tolist()}
+    return column.unique() < 2

@@ -20,12 +20,6 @@ _ID_NAME = re.compile(
     r"(?i:unnamed: ?\d+|index|idx|id|uuid|guid|key|(row|record|sample)[ _]?(id|no|nr|num|number|index)?|.+[ _-]id)"
     r"|.*[a-z]I[dD]"
 )
-GROUP_NAME = re.compile(
-    r"(patient|subject|user|customer|client|person|speaker|session|group|device|household|family|site|author|writer)"
-    r"[ _-]?(id|no|nr|number|name)?",
-    re.IGNORECASE,
-)
-"""Names of columns whose equal values often belong on one side of a split."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Roles:
     """Those of `left_out` that may carry information (texts, dates, nested values)."""
 
 
-def assign(table: Table, targets: tuple[str, ...], group: str | None) -> Roles:
+def assign(table: Table, targets: tuple[str, ...], group: str | None, time: str | None = None) -> Roles:
     """Decides from the whole file; every statistic comes later and from the training part alone.
 
     Raises DataError when no input is left.
@@ -51,7 +45,7 @@ def assign(table: Table, targets: tuple[str, ...], group: str | None) -> Roles:
     for name, column in table.columns.items():
         if name in targets:
             continue
-        reason, doubt = _reason(table, column, group)
+        reason, doubt = _reason(table, column, group, time)
         if reason:
             left[name] = reason
             doubtful += [name] if doubt else []
@@ -62,10 +56,12 @@ def assign(table: Table, targets: tuple[str, ...], group: str | None) -> Roles:
     return Roles(used, left, tuple(doubtful))
 
 
-def _reason(table: Table, column: Column, group: str | None) -> tuple[str, bool]:
+def _reason(table: Table, column: Column, group: str | None, time: str | None) -> tuple[str, bool]:
     """Why the column is no input (empty: it is one), and whether that may lose information."""
     if column.name == group:
         return "it names the groups of the split", False
+    if column.name == time:
+        return "it gives the time that the split goes by", False
     if table.inputs and column.name not in table.inputs:
         return f"the inputs are {table.inputs[0]!r}", False
     if column.missing().all():

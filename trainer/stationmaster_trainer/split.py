@@ -50,6 +50,24 @@ def divide(
     return Split(np.flatnonzero(~held), np.flatnonzero(held))
 
 
+def by_time(moments: np.ndarray, fraction: float, what: str) -> Split:
+    """Holds out the newest rows, about `fraction` of them; rows of the same moment stay together.
+
+    moments: float64 (n,) that grows with time. Raises DataError, which names `what`, for rows without one and when all
+    are of the same moment.
+    """
+    gone = int((~np.isfinite(moments)).sum())
+    if gone:
+        raise DataError(f"{what} has no time in {gone:,} of {len(moments):,} rows.", "Fill it or remove these rows.")
+    ordered = np.sort(moments)
+    cuts = np.flatnonzero(np.diff(ordered) > 0) + 1
+    if not len(cuts):
+        raise DataError(f"{what} holds one moment only: nothing is newer.", "Name another time_column.")
+    cut = cuts[np.argmin(np.abs(cuts - contiguous(len(moments), fraction)))]
+    held = moments >= ordered[cut]
+    return Split(np.flatnonzero(~held), np.flatnonzero(held))
+
+
 def contiguous(n: int, fraction: float) -> int:
     """Length of the first part when the last `fraction` of `n` is held out; at least one on each side."""
     return min(max(1, n - round(fraction * n)), max(1, n - 1))

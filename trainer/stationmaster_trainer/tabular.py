@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import arrays, fitting, hints, missing, roles, split, tables, target, tokens
+from . import arrays, belonging, fitting, hints, leaks, missing, roles, split, tables, target, tokens
 from .dataset import ArrayDataset, Data
 from .datasettings import NONE, SPLIT, DataSettings
 from .errors import DataError
+from .facts import Finding
 from .preprocessing import Preprocessing, TargetSpec
 from .table import Table, listed
 
@@ -40,16 +41,14 @@ def load(settings: DataSettings, train_path: Path, format: str, val: tuple[Path,
     aim = target.find(whole, settings.target, settings.task)
     if settings.group_column is not None:
         whole.column(settings.group_column, "group column")
-    chosen = roles.assign(whole, aim.columns, settings.group_column)
+    chosen = roles.assign(whole, aim.columns, settings.group_column, settings.time_column)
     sides = _sides(settings, whole, val_table, aim, chosen)
     fitted = _fit(settings, sides, aim, chosen)
     train = _dataset(fitted, sides.train)
     validation = None if sides.val is None else _dataset(fitted, sides.val)
-    findings = hints.left_out(chosen) + hints.unseen(fitted, sides.val) + hints.leaks(sides.train, chosen, aim)
-    if settings.val_data == SPLIT:
-        findings += hints.against_random_split(whole, aim, settings.group_column)
-    elif sides.val is not None:
-        findings += hints.group_overlap(settings.group_column, sides.train, sides.val)
+    findings = hints.left_out(chosen) + hints.unseen(fitted, sides.val) + leaks.of(sides.train, chosen, aim)
+    findings += hints.constant(sides.train, chosen) + hints.empty_rows(sides.train, chosen)
+    findings += hints.far_off(sides.train, chosen) + _belonging(settings, sides, aim)
     return Data(
         train=train,
         val=validation,
@@ -68,6 +67,16 @@ def load(settings: DataSettings, train_path: Path, format: str, val: tuple[Path,
         findings=tuple(findings),
         target_why=aim.why,
     )
+
+
+def _belonging(settings: DataSettings, sides: Sides, aim: target.Target) -> list[Finding]:
+    """Groups and times that stand on both sides."""
+    if sides.val is None:
+        return []
+    group, time, drawn = settings.group_column, settings.time_column, settings.val_data == SPLIT
+    random = drawn and time is None
+    found = [] if drawn else belonging.group_overlap(group, sides.train, sides.val)
+    return found + belonging.of_tables(sides.train, sides.val, aim.columns, random, group, time)
 
 
 def _fit(settings: DataSettings, sides: Sides, aim: target.Target, chosen: roles.Roles) -> Preprocessing:
@@ -93,6 +102,8 @@ def _sides(settings: DataSettings, whole: Table, val: Table | None, aim: target.
         return Sides(rows, other, dropped + more, f"file {settings.val_data}")
     if settings.val_data != SPLIT:
         return Sides(rows, None, dropped, f"{NONE} (waived)")
+    if settings.time_column is not None:
+        return _by_time(settings, rows, dropped, settings.time_column)
     classes = _codes(rows, aim) if aim.kind == "class" else None
     groups = None if settings.group_column is None else rows.columns[settings.group_column].texts()[0]
     parts = split.divide(len(rows), fraction=settings.val_fraction, seed=settings.seed, classes=classes, groups=groups)
@@ -105,6 +116,15 @@ def _sides(settings: DataSettings, whole: Table, val: Table | None, aim: target.
         dropped,
         f"{split.shares(settings.val_fraction)} split, seed {settings.seed}{by}",
     )
+
+
+def _by_time(settings: DataSettings, rows: Table, dropped: int, name: str) -> Sides:
+    """The newest rows validate."""
+    column = rows.column(name, "time column")
+    moments = column.values if column.kind == "date" else column.numbers()
+    parts = split.by_time(moments, settings.val_fraction, f"the time column {name!r} of {rows.name}")
+    method = f"{split.shares(settings.val_fraction)} split by time: the newest rows by {name} validate"
+    return Sides(rows.take(parts.train), rows.take(parts.val), dropped, method)
 
 
 def _codes(table: Table, aim: target.Target) -> np.ndarray:

@@ -71,7 +71,7 @@ class Writer:
         return Rendered(whole, ((len(prompt), len(whole)),), False)
 
     def _conversation(self, cells: Mapping[str, Any]) -> Rendered:
-        messages = _messages(cells)
+        messages = messages_of(cells)
         tools = cells.get("tools")
         whole = self._template(messages, tools)
         return Rendered(whole, tuple(self._spans(messages, tools, whole)), True)
@@ -128,7 +128,7 @@ def writer(tokenizer: Any, roles: Roles, use_template: bool | None) -> Writer:
     return Writer(tokenizer, roles, has_template and use_template is not False)
 
 
-def _messages(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
+def messages_of(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages of a row in the form that templates take: `role` and `content`."""
     if "messages" in cells:
         return [_message(each) for each in cells["messages"] or ()]

@@ -15,9 +15,10 @@ from .. import datasettings, fingerprint, formats, images, split, text
 from ..dataset import Data
 from ..datasettings import BUILD_DATA, NONE, SPLIT, DataSettings
 from ..errors import ConfigError, DataError
+from ..facts import Finding
 from ..preprocessing import Preprocessing
 from ..table import listed
-from . import _hf_columns, _hf_findings, _hf_rows
+from . import _hf_columns, _hf_findings, _hf_look, _hf_rows
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, TASKS, TOKEN, Roles
 from ._hf_rows import Rows
 from ._hf_samples import Maker, Part
@@ -46,10 +47,18 @@ class _Sides:
     dropped: int
 
 
-def load(config: Mapping[str, Any], project_dir: Path, source: Source, model: Any, most: int | None = None) -> Material:
+def load(
+    config: Mapping[str, Any],
+    project_dir: Path,
+    source: Source,
+    model: Any,
+    most: int | None = None,
+    look: bool = False,
+) -> Material:
     """The samples. `model` is the model's configuration. Raises DataError, ModelError, ConfigError, PluginError.
 
-    most: only so many rows of each part, for a look at the model; counts and findings are of them alone then.
+    most: only so many rows of each part, for a look at the model; counts and findings are of them alone then. look:
+    whether the rows themselves are judged, too (`_hf_look`).
     """
     settings = datasettings.of(config)
     if BUILD_DATA in (settings.train_data, settings.val_data):
@@ -70,9 +79,14 @@ def load(config: Mapping[str, Any], project_dir: Path, source: Source, model: An
     if roles.kind == SEQUENCE and not classes:  # a part alone might look like classes
         maker = replace(maker, settings=replace(settings, task="regression"))
     sides = _sides(settings, project_dir, rows, full, roles, gaps)
+    del rows
+    random = settings.val_data == SPLIT and settings.time_column is None
+    named = settings.group_column, settings.time_column
+    seen = _hf_look.of(roles, sides.train, sides.val, random, *named) if look else []
     train = maker(sides.train, sides.bases[0], classes)
     val = None if sides.val is None else maker(sides.val, sides.bases[1], train.classes)
-    return _finished(maker, train, val, sides.method, sides.dropped, len(sides.train), _hash(settings, project_dir))
+    content = _hash(settings, project_dir)
+    return _finished(maker, train, val, sides.method, sides.dropped, len(sides.train), content, seen)
 
 
 def _plain_text(
@@ -120,6 +134,8 @@ def _sides(settings: DataSettings, project: Path, rows: Rows, full: Path, roles:
     if settings.val_data == NONE:
         return _Sides(rows, None, (base, base), f"{NONE} (waived)", dropped)
     if settings.val_data == SPLIT:
+        if settings.time_column is not None:
+            return _by_time(settings, rows, base, dropped, settings.time_column)
         parts, by = _divided(settings, rows, roles)
         method = f"{split.shares(settings.val_fraction)} split, seed {settings.seed}{by}"
         return _Sides(rows.take(parts.train), rows.take(parts.val), (base, base), method, dropped)
@@ -135,6 +151,16 @@ def _sides(settings: DataSettings, project: Path, rows: Rows, full: Path, roles:
     other, more = _without_gaps(other, roles, settings.missing_values)
     folder = path if path.is_dir() else path.parent
     return _Sides(rows, other, (base, folder), f"{'folder' if path.is_dir() else 'file'} {other.name}", dropped + more)
+
+
+def _by_time(settings: DataSettings, rows: Rows, base: Path, dropped: int, name: str) -> _Sides:
+    """The newest rows validate."""
+    if name not in rows.columns:
+        raise DataError(f"{rows.name} has no time column {name!r}; it has {listed(rows.columns)}.", "Name one.")
+    moments = _hf_look.moments(rows.columns[name])
+    parts = split.by_time(moments, settings.val_fraction, f"the time column {name!r} of {rows.name}")
+    method = f"{split.shares(settings.val_fraction)} split by time: the newest rows by {name} validate"
+    return _Sides(rows.take(parts.train), rows.take(parts.val), (base, base), method, dropped)
 
 
 def _divided(settings: DataSettings, rows: Rows, roles: Roles) -> tuple[split.Split, str]:
@@ -193,7 +219,14 @@ def _hash(settings: DataSettings, project: Path) -> str:
 
 
 def _finished(
-    maker: Maker, train: Part, val: Part | None, method: str, dropped: int, rows: int, fingerprint: str
+    maker: Maker,
+    train: Part,
+    val: Part | None,
+    method: str,
+    dropped: int,
+    rows: int,
+    fingerprint: str,
+    seen: list[Finding] | None = None,
 ) -> Material:
     roles, model = maker.roles, maker.model
     kind, language = roles.kind, roles.kind == CAUSAL
@@ -216,7 +249,7 @@ def _finished(
         method=method,
         fingerprint=fingerprint,
         notes=(),
-        findings=tuple(_hf_findings.of_parts(maker, train, val, rows)),
+        findings=(*_hf_findings.of_parts(maker, train, val, rows), *(seen or ())),
         sample_unit="sequences" if language else "samples",
     )
     return Material(data, roles, maker.processor, (train, val))

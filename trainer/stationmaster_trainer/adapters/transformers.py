@@ -109,7 +109,7 @@ def split(config: Mapping[str, Any], project_dir: Path) -> SplitFacts:
     quiet()
     _hf_arguments.check(config.get("extra") or {})
     source = _hf_source.find(config, project_dir)
-    return split_facts(_hf_data.load(config, project_dir, source, source.config()))
+    return split_facts(_hf_data.load(config, project_dir, source, source.config(), look=True))
 
 
 def split_facts(material: Material) -> SplitFacts:
