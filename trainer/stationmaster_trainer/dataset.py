@@ -107,6 +107,10 @@ class LazyDataset:
     """Index → content to hash where that is cheaper than the decoded sample (the bytes of an image file)."""
     classes: tuple[str, ...] = ()
     """Class names, where the user's data set knows them."""
+    small: Callable[[int], np.ndarray] | None = field(default=None, repr=False)
+    """Index → grey values 0 … 255 of a small image (`pictures`), for image files. DataError for a damaged one."""
+    name: Callable[[int], str] | None = field(default=None, repr=False)
+    """Index → what a person calls the sample: the path of an image."""
 
     def __len__(self) -> int:
         return self.size

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 
-from . import copies, coverage, noise, texts
+from . import copies, coverage, noise, pictures, texts
 from .dataset import Data, WindowDataset
 from .facts import Finding, SplitFacts
 
@@ -20,6 +20,7 @@ def split_facts(data: Data) -> SplitFacts:
         *shared,
         *copies.nearly(data),
         *_paragraphs(data),
+        *pictures.of(data),
         *coverage.of(data, train_counts, val_counts),
     ]
     found += [*noise.of(data), *(Finding("note", "info", note) for note in data.notes)]

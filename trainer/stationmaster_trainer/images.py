@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,8 @@ LOOKED_AT = 20_000
 """Images whose header is read to find the common size and mode; of larger folders evenly spaced ones."""
 DECODED = 64
 """Images that are decoded whole, evenly spaced, to find damaged ones before the start."""
+
+_GREY = {"L", "1", "I;16", "I", "F", "LA"}
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,17 @@ def measure(folder: Folder, *, size: tuple[int, int] | None, scale: bool, channe
     sizes, modes = _headers(folder)
     common = Counter(sizes).most_common()
     height, width = size or common[0][0]
-    mode = "L" if set(modes) <= {"L", "1", "I;16", "I", "F", "LA"} else "RGB"
+    mode = "L" if set(modes) <= _GREY else "RGB"
     others = len(sizes) - sum(each == (height, width) for each in sizes)
     colour = "one channel (grey)" if mode == "L" else "three channels (RGB)"
     note = f"images are {height}×{width} pixels with {colour}"
     if others:
-        note += f"; {others:,} of {len(sizes):,} have another size and are resized"
+        odd = [path for path, each in zip(_spaced(folder.paths, LOOKED_AT), sizes, strict=True) if each != common[0][0]]
+        named = f" ({listed((path.name for path in odd), 3)})" if len(odd) <= 0.1 * len(sizes) else ""
+        note += f"; {others:,} of {len(sizes):,} have another size and are resized{named}"
+    grey = sum(each in _GREY for each in modes)
+    if mode == "RGB" and grey:
+        note += f"; {grey:,} of {len(modes):,} are grey and get three equal channels"
     return ImageSpec(height, width, mode, 255.0 if scale else 1.0, channels_last), note
 
 
@@ -91,6 +99,8 @@ def dataset(folder: Folder, labels: np.ndarray, positions: np.ndarray, spec: Ima
         positions.astype(np.int64) + 1,
         targets,
         lambda index: paths[index].read_bytes(),
+        small=lambda index: small(paths[index]),
+        name=lambda index: "/".join(paths[index].parts[-2:]),
     )
 
 
@@ -114,16 +124,38 @@ def decode(path: Path, spec: ImageSpec) -> np.ndarray:
     return pixels if spec.channels_last else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def small(source: Any, side: int = 16) -> np.ndarray:
+    """float32 (side, side): grey values 0 … 255 of a path or open file. Raises DataError when it is damaged."""
+    image_module, operations = need("PIL.Image", "reading images"), need("PIL.ImageOps", "reading images")
+    try:
+        with image_module.open(source) as opened:
+            opened.draft("L", (4 * side, 4 * side))  # of a JPEG only so much is decoded as is needed
+            image = operations.exif_transpose(opened)
+            if image.mode.startswith("I") or image.mode == "F":
+                pixels = np.asarray(image, dtype=np.float32)
+                span = max(1e-9, float(pixels.max()) - float(pixels.min()))
+                image = image_module.fromarray(((pixels - pixels.min()) * (255 / span)).astype(np.uint8))
+            image = image.convert("L").resize((side, side), image_module.Resampling.BOX)
+            return np.asarray(image, dtype=np.float32)
+    except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
+        raise DataError(f"the image {source} cannot be read: {error}.", "Remove or replace it.") from None
+
+
 def check(folder: Folder, spec: ImageSpec) -> None:
-    """Decodes some images whole. Raises DataError that names a damaged one."""
+    """Decodes some images whole. Raises DataError that names the damaged ones."""
+    broken = []
     for path in _spaced(folder.paths, DECODED):
-        decode(path, spec)
+        try:
+            decode(path, spec)
+        except DataError as error:
+            broken.append(error)
+    _refuse(broken)
 
 
 def _headers(folder: Folder) -> tuple[list[tuple[int, int]], list[str]]:
     """(height, width) as shown upright, and mode, of the images looked at."""
     image_module = need("PIL.Image", "reading images")
-    sizes, modes = [], []
+    sizes, modes, broken = [], [], []
     for path in _spaced(folder.paths, LOOKED_AT):
         try:
             with image_module.open(path) as image:
@@ -132,8 +164,19 @@ def _headers(folder: Folder) -> tuple[list[tuple[int, int]], list[str]]:
                 sizes.append((width, height) if turned else (height, width))
                 modes.append("RGB" if image.mode == "P" else image.mode)
         except (OSError, ValueError, SyntaxError, image_module.DecompressionBombError) as error:
-            raise DataError(f"the image {path} cannot be read: {error}.", "Remove or replace it.") from None
+            broken.append(DataError(f"the image {path} cannot be read: {error}.", "Remove or replace it."))
+    _refuse(broken)
     return sizes, modes
+
+
+def _refuse(broken: Sequence[DataError]) -> None:
+    """Raises one error for all of them, which names the first."""
+    if len(broken) > 1:
+        shown = " ".join(error.message for error in broken[:5])
+        more = f" And {len(broken) - 5} more." if len(broken) > 5 else ""
+        raise DataError(f"{len(broken)} images cannot be read: {shown}{more}", "Remove or replace them.")
+    if broken:
+        raise broken[0]
 
 
 def _spaced(paths: Sequence[Path], most: int) -> Sequence[Path]:

@@ -67,32 +67,41 @@ def twins(found: Vectors, radius: float = RADIUS, furthest: float = FURTHEST) ->
     """
     pairs = paired(_keys(found, radius), len(found), lambda a, b: _near(found, a, b, radius, furthest))
     many = int((pairs >= 0).sum())
-    if many and many < LIKELIER * coincidence(found, radius):
+    chance = coincidence(found, radius, many) if many else 0.0
+    if many < LIKELIER * chance + (chance > 0.02):  # two at least, where one is no great surprise
         return np.full(len(found), -1, dtype=np.int64)
     return pairs
 
 
-def coincidence(found: Vectors, radius: float) -> float:
+def coincidence(found: Vectors, radius: float, many: int = 0) -> float:
     """Samples that would have a near one by chance, extrapolated from the distances of random pairs.
 
     The share of pairs within r grows as r^d (correlation dimension, Grassberger & Procaccia 1983); d is read from the
-    0.1 % and the 1 % that are nearest. Infinite where so many are equal that nothing can be said.
+    nearest pairs: a thousandth of all, or ten times the `many` that were found, and ten times as many. Infinite where
+    so many are equal that nothing can be said.
     """
     n = len(found)
-    generator = np.random.default_rng(0)
-    step = max(1, CHUNK // len(found.scale))
-    distances = np.sort(
-        np.concatenate(
-            [_distance(found, *generator.integers(0, n, (2, min(step, PAIRS - at))))[0] for at in range(0, PAIRS, step)]
-        )
-    )
-    distances = distances[round(PAIRS / n) :]  # a sample drawn with itself
-    share = 1e-3
-    near, wide = distances[int(share * len(distances))], distances[int(10 * share * len(distances))]
+    if n < 3:
+        return 0.0
+    distances = np.sort(_some_distances(found))
+    share = min(0.05, max(1e-3, 20.0 * many / (n * n)))
+    near, wide = (float(distances[int(each * (len(distances) - 1))]) for each in (share, 10 * share))
     if near <= 0:
         return math.inf
     dimension = math.log(10) / max(1e-9, math.log(wide / near))
-    return float(n * min(1.0, n * share * min(1.0, (radius / near)) ** dimension))
+    return float(n * min(1.0, n * share * min(1.0, radius / near) ** dimension))
+
+
+def _some_distances(found: Vectors) -> np.ndarray:
+    """Of all pairs where there are few, else of random ones, float32 (P,)."""
+    n, generator = len(found), np.random.default_rng(0)
+    if n * (n - 1) // 2 <= PAIRS:
+        a, b = np.triu_indices(n, 1)
+    else:
+        a, b = generator.integers(0, n, (2, PAIRS))
+        a, b = a[a != b], b[a != b]
+    step = max(1, CHUNK // max(1, len(found.scale)))
+    return np.concatenate([_distance(found, a[at : at + step], b[at : at + step])[0] for at in range(0, len(a), step)])
 
 
 def paired(keys: Iterable[np.ndarray], n: int, near: Compare) -> np.ndarray:

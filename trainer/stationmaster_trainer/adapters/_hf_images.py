@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import images
 from ..dataset import LazyDataset
 from ..errors import DataError
 from ..packages import need
@@ -56,7 +57,12 @@ def of_rows(
     def get(index: int) -> tuple[Any, Any]:
         return _decoded(read(index), names[index], mode), targets[index]
 
-    return Pictures(len(names), get, rows.numbers, targets, read, processor=processor)
+    def small(index: int) -> np.ndarray:
+        return images.small(io.BytesIO(read(index)))
+
+    return Pictures(
+        len(names), get, rows.numbers, targets, read, small=small, name=names.__getitem__, processor=processor
+    )
 
 
 def _decoded(content: bytes, name: str, mode: str) -> Any:

@@ -6,6 +6,7 @@ Only when a person decides about validation; a run does not look again. Not cove
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def _oddities(messages: Iterable[dict[str, Any]]) -> Iterator[str]:
         yield "begin with the assistant"
     if talk and talk[-1] == "user":
         yield "end with the user: that turn is not answered"
-    if any(one == other and one in ("user", ASSISTANT) for one, other in zip(talk, talk[1:], strict=False)):
+    if any(one == other and one in ("user", ASSISTANT) for one, other in pairwise(talk)):
         yield "have two turns of the same speaker behind each other"
     answers = [message for message, speaker in zip(messages, speakers, strict=True) if speaker == ASSISTANT]
     if any(not _content(each).strip() and not each.get("tool_calls") for each in answers):
@@ -149,10 +150,9 @@ def _codes(train: Sequence[Any], val: Sequence[Any]) -> tuple[np.ndarray, np.nda
 
 def _time(name: str, cells: Sequence[Any]) -> np.ndarray | None:
     first = next((cell for cell in cells if cell is not None), None)
-    if isinstance(first, (int, float)) and not isinstance(first, bool) and belonging.TIME_NAME.fullmatch(name.strip()):
-        if all(isinstance(cell, (int, float, type(None))) for cell in cells):
-            values = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
-            return belonging.times(Column(name, "number", values))
+    if all(isinstance(cell, (int, float, type(None))) for cell in cells):
+        values = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+        return belonging.times(Column(name, "number", values))
     if hasattr(first, "isoformat") or (isinstance(first, str) and dates.PATTERN.fullmatch(first.strip())):
         return belonging.times(Column(name, "date", moments(cells)))
     return None
