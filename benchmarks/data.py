@@ -1,0 +1,129 @@
+"""The checks of `check_validation` on a million rows: seconds and largest resident memory per stage.
+
+    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts] [--json]
+
+Makes the files (a table of eight numbers, a count, a category and a class as csv and parquet; texts of 8 to 24 words
+from a vocabulary of 20,000 by Zipf's law as jsonl), then measures in a fresh process per shape. `load` is reading and
+dividing, as a run does it, too. Of texts the checks before the tokenizer are measured (`rows`, `look`), not the tokenizer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SHAPES = ("csv", "parquet", "texts")
+
+
+def make(shape: str, rows: int, path: Path) -> None:
+    """Writes a file of a shape."""
+    import numpy as np
+    import pyarrow
+    from pyarrow import csv, parquet
+
+    rng = np.random.default_rng(0)
+    if shape == "texts":
+        words = np.array([f"w{at}" for at in range(20_000)])
+        shares = 1 / np.arange(1, 20_001)
+        with open(path, "w") as file:
+            for start in range(0, rows, 10_000):
+                n = min(10_000, rows - start)
+                drawn, lengths = rng.choice(words, (n, 24), p=shares / shares.sum()), rng.integers(8, 25, n)
+                for at in range(n):
+                    text = " ".join(drawn[at, : lengths[at]])
+                    file.write(json.dumps({"text": text, "label": int(lengths[at] % 2)}) + "\n")
+        return
+    columns: dict[str, Any] = {f"f{at}": rng.normal(size=rows).round(4) for at in range(8)}
+    columns["clicks"] = rng.integers(0, 500, rows)
+    columns["country"] = np.array(["de", "fr", "us", "jp", "br"])[rng.integers(0, 5, rows)]
+    columns["label"] = (columns["f0"] + rng.normal(size=rows) > 0).astype(int)
+    table = pyarrow.table(columns)
+    csv.write_csv(table, path) if shape == "csv" else parquet.write_table(table, path)
+
+
+def check(shape: str, path: Path) -> list[dict[str, Any]]:
+    """Every stage in this process, in order; the peak is that of the stage, with what the ones before left."""
+    stages: list[dict[str, Any]] = []
+
+    def stage(name: str, work: Callable[[], Any]) -> Any:
+        Path("/proc/self/clear_refs").write_text("5")
+        begun, used = time.monotonic(), time.process_time()
+        found = work()
+        stages.append(
+            {
+                "stage": name,
+                "seconds": round(time.monotonic() - begun, 1),
+                "cpu_seconds": round(time.process_time() - used, 1),
+                "peak_mb": _peak(),
+            }
+        )
+        return found
+
+    stage("import", lambda: __import__("stationmaster_trainer.findings"))
+    if shape == "texts":
+        from stationmaster_trainer import split
+        from stationmaster_trainer.adapters import _hf_look, _hf_rows
+        from stationmaster_trainer.adapters._hf_columns import SEQUENCE, Roles
+
+        whole = stage("rows", lambda: _hf_rows.read(path, path.name))
+        parts = split.divide(len(whole), fraction=0.2, seed=42)
+        train, val = whole.take(parts.train), whole.take(parts.val)
+        del whole
+        roles = Roles(SEQUENCE, "text", {"text": "text", "label": "label"}, ())
+        found = stage("look", lambda: _hf_look.of(roles, train, val, True, None, None))
+    else:
+        from stationmaster_trainer import data, findings
+
+        config = {"train_data": path.name, "val_data": "split"}
+        loaded = stage("load", lambda: data.load(config, path.parent))
+        found = stage("checks", lambda: findings.split_facts(loaded)).findings
+    stages[-1]["warnings"] = [finding.check for finding in found if finding.severity != "info"]
+    return stages
+
+
+def _peak() -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) // 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.one:
+        print(json.dumps(check(asked.shapes, Path(asked.one))))
+        return
+    env = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "2"}
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for shape in asked.shapes.split(","):
+            path = Path(folder) / f"t.{'jsonl' if shape == 'texts' else shape}"
+            make(shape, asked.rows, path)
+            command = [sys.executable, __file__, "--shapes", shape, "--one", str(path)]
+            done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+            results[shape] = json.loads(done.stdout)
+            path.unlink()
+    if asked.json:
+        print(json.dumps(results))
+        return
+    for shape, stages in results.items():
+        for each in stages:
+            told = f"{each['seconds']:6.1f} s {each['cpu_seconds']:6.1f} CPU s {each['peak_mb']:5d} MB"
+            print(f"{shape:8} {each['stage']:7} {told}  {' '.join(each.get('warnings', []))}")
+
+
+if __name__ == "__main__":
+    main()
