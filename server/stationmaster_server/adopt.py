@@ -17,7 +17,7 @@ from stationmaster_trainer.contract import DataFacts, TrainingConfig
 from stationmaster_trainer.errors import ConfigError, GateError
 from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 
-from . import adopt_text, checklist, config, digest, notebook, scriptfacts
+from . import adopt_text, checklist, config, digest, notebook, preflight, preflight_text, scriptfacts
 from .digest import BUILD_DATA, SCRIPT
 from .interpreter import find_python
 from .plan import Plan, Proposal, Validation
@@ -154,6 +154,13 @@ def propose(
     if plan.logging is None or plan.validation is None:
         return plan, shown, None
     parts = digest.parts(project, resolved, python.path)
+    smoke = preflight.standing(plan, resolved, parts)
+    if smoke is None:
+        since = plan.smoke.time if plan.smoke is not None else 0.0
+        words = preflight_text.missing(preflight.void(plan, resolved, parts), since, script=True)
+    else:
+        words, findings = preflight_text.smoke(smoke, resolved, 0), (*findings, *smoke.facts.findings)
+    shown, parts = replace(shown, smoke=words, findings=findings), preflight.bound(parts, smoke)
     proposal = Proposal(
         config=resolved,
         facts=DataFacts(0, 0, 0, 0, 0, entry_sha256=parts["model file"]),
@@ -166,6 +173,7 @@ def propose(
         by=by,
         time=time.time(),
         signature=digest.signature(project, resolved),
+        smoke=smoke,
     )
     return plan, shown, proposal
 

@@ -91,6 +91,7 @@ def text(shown: Shown, digest: str | None, gates: str) -> str:
     lines = [f"{command(shown.config)}: this script trains by itself and runs unchanged.", "```yaml"]
     lines += [yaml(shown).rstrip(), "```"]
     lines.append(f"Validation: {clean(shown.split.method, 300) or 'not decided'}.")
+    lines += [shown.smoke] if shown.smoke else []
     lines += [clean(validate.finding_line(finding), 500) for finding in shown.findings]
     lines.append(WATCHED if "checkpoint_dir" in shown.why else UNWATCHED)
     if shown.changes:

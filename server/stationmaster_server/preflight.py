@@ -39,11 +39,12 @@ def ask(project: Path, now: Plan, kind: Kind, seconds: float = SECONDS) -> Smoke
     NotYetError when it goes on after `seconds`; else what the measuring raises.
     """
     proposal = _tried(now, kind)
+    script = proposal.config.framework == digest.SCRIPT
     known = now.smoke
     basis = _basis(proposal.config, proposal.parts)
     if kind == "smoke" and known is not None and known.basis == basis and not _broken(known.facts.findings):
         return known
-    device = leases.named(proposal.config.device, proposal.facts.device)
+    device = "" if script else leases.named(proposal.config.device, proposal.facts.device)
     _free(proposal, device)
     options = {
         "run": proposal.config.run_name,
@@ -108,6 +109,8 @@ def _tried(now: Plan, kind: Kind) -> Proposal:
         refusal = checklist.open_gate(now)
         assert refusal is not None  # without a proposal a gate is open
         raise refusal
+    if kind != "smoke" and now.proposal.config.framework == digest.SCRIPT:
+        raise GateError(f"{kind} is decided by the script, which runs as it is.", "Pass it in script_args if it can.")
     told = now.smoke.facts.findings if now.smoke is not None else ()
     errors = [one for one in now.proposal.findings if one.severity == "error" and one not in told]
     if errors and not (kind == "batch_size" and all(one.check == "memory" for one in errors)):

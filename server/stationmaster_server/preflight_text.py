@@ -18,6 +18,10 @@ from .plan import Smoke
 from .words import count, duration, loss, many, number, size
 
 OFFER = 'Smoke test: not done. Recommended: propose_config with preflight "smoke" tries 20 real steps, save and resume.'
+OFFER_SCRIPT = (
+    'Smoke test: not done. propose_config with preflight "smoke" looks whether the script compiles and finds its '
+    "imports and arguments; its loop cannot be tried without running it."
+)
 ROOM = 0.9
 
 
@@ -91,10 +95,10 @@ def milliseconds(seconds: float) -> str:
     return f"{number(seconds * 1000)} ms" if seconds < 1 else f"{number(seconds)} s"
 
 
-def missing(what: str, when: float) -> str:
+def missing(what: str, when: float, *, script: bool = False) -> str:
     """Why no smoke test stands."""
     if not what:
-        return OFFER
+        return OFFER_SCRIPT if script else OFFER
     at = time.strftime("%H:%M", time.localtime(when))
     return f'Smoke test: the one of {at} no longer holds, {what} changed since; propose_config with preflight "smoke".'
 

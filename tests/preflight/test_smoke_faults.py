@@ -183,19 +183,20 @@ def test_a_loss_of_zero_and_a_checkpoint_that_a_fresh_model_does_not_take(tmp_pa
 
 
 def test_a_model_that_does_not_look_at_its_inputs_and_starts_far_off(tmp_path: Path) -> None:
-    found = named(smoke(made(tmp_path / "project", BLIND, learning_rate=0.1)))
-    assert {"overfit", "initial_loss"} <= set(found) <= {"overfit", "initial_loss", "gradients", "unchanged"}
+    found = named(smoke(made(tmp_path / "project", BLIND, learning_rate=0.1, total_steps=1, warmup_steps=0)))
+    assert set(found) == {"overfit", "initial_loss"}
     assert "cannot be learnt by heart" in found["overfit"].message
     assert "a model that knows nothing has 2.3" in found["initial_loss"].message
 
 
 def test_labels_that_are_all_masked(tmp_path: Path) -> None:
-    project = made(tmp_path / "project", MASKED, train_data="build_data", val_data="split", task="custom")
+    once = {"total_steps": 1, "warmup_steps": 0}
+    project = made(tmp_path / "project", MASKED, train_data="build_data", val_data="split", task="custom", **once)
     found = named(smoke(project))
     assert found["labels"].severity == "error" and found["labels"].message == (
         "no label counts in any batch (all are -100)."
     )
-    assert found["loss"].severity == "error" and "not finite in 20 of 20 steps" in found["loss"].message
+    assert found["loss"].severity == "error" and "not finite in 1 of 1 steps" in found["loss"].message
     assert set(found) <= {"labels", "loss", "evaluation"}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import codec, entry, failure, plugins, rundir, user_model
+from .contract import TrainingConfig
 from .errors import PluginError, StationmasterError
 from .facts import Answer, EnvironmentFacts, FileFacts, Request, SplitFacts
 from .packages import missing
@@ -67,7 +68,7 @@ def answer(request: Request, work: Path | None = None) -> Answer:
 
 def _preflight(request: Request, work: Path | None) -> Answer:
     """Pieces of the real run, in processes of their own; `rehearsal` is one of those processes."""
-    from .preflight import batchsize, rates, smoke
+    from .preflight import batchsize, rates, script, smoke
 
     if request.what == "rehearsal":
         from .preflight import rehearsal  # needs numpy
@@ -77,6 +78,9 @@ def _preflight(request: Request, work: Path | None) -> Answer:
         return Answer(batch_size=batchsize.batch_size(request, work))
     if request.what == "learning_rate":
         return Answer(learning_rate=rates.learning_rate(request, work))
+    if request.config.get("framework") == "script":
+        config = codec.from_plain(TrainingConfig, request.config, "the configuration")
+        return Answer(smoke=script.look(config, Path(request.project_dir)))
     return Answer(smoke=smoke.smoke(request, work))
 
 
