@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 export GOMP_SPINCOUNT ?= 0
 
-.PHONY: setup demo test lint bench soak scorecard support docs clean
+.PHONY: setup demo test lint bench soak scorecard support public docs clean
 
 setup: $(VENV)/.ready
 
@@ -55,6 +55,11 @@ support: setup
 # real logs that were labelled by hand.
 scorecard: setup
 	$(BIN)/python benchmarks/scorecard.py --write README.md
+
+# Public training scripts adopted unchanged, each beside what it prints itself: PROJECTS=folder holds them, prepared with their
+# data and environment (benchmarks/public.py says how); writes the table of docs/support.md.
+public: setup
+	$(BIN)/python benchmarks/public.py $(PROJECTS) --write docs/support.md
 
 docs: setup
 	$(BIN)/stationmaster docs
