@@ -124,7 +124,7 @@ def look(folder: Path) -> Seen:
         rows=rows,
         output=(folder / "attempts" / "001" / "worker.log").read_text(errors="replace"),
         sight=str(status.get("sight") or ""),
-        found_validation=config["val_data"] == "script",
+        found_validation=config["val_data"] != "none",
     )
 
 

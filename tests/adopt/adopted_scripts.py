@@ -63,6 +63,7 @@ torch.manual_seed(1)
 torch.set_num_threads(1)
 model = torch.nn.Linear(8, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+second = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
 scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
 for step in range(1, 7):
     parts = []
@@ -77,10 +78,11 @@ for step in range(1, 7):
         scaler.update()
     else:
         optimizer.step()
+    second.step()
     optimizer.zero_grad()
     print(f"step {step} loss {sum(parts) / 4!r}", flush=True)
 """
-"""Four backward passes a step through a loss scaler, no validation; the loss of step 5 is NaN."""
+"""Four backward passes a step through a loss scaler, no validation; the loss of step 5 is NaN. A second optimizer."""
 
 ENDLESS = """
 import torch

@@ -76,7 +76,9 @@ def test_accumulation_and_a_loss_scaler_are_seen_through_and_nan_is_an_alert(des
     )
     alerts = (run / "attempts" / "001" / "alerts.jsonl").read_text()
     assert '"non_finite"' in alerts
-    assert "CRITICAL" in chat.accepted("poll_status", run=run.name).text
+    text = chat.accepted("poll_status", run=run.name).text
+    assert "CRITICAL" in text
+    assert "loss (mean of 4 backward passes)" in text and "Not seen: its other optimizers" in text
 
 
 @pytest.mark.parametrize("name", ["CLOSURE", "BY_HAND"])

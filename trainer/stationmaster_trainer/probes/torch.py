@@ -59,6 +59,8 @@ class _Look:
         """Whether the script has made one of PyTorch's."""
         self.primary: Any = None
         self.others_in_a_row = 0
+        self.told = self.several = False
+        """Whether its sight was told, and whether a second optimizer steps."""
         self.accumulation = 1
         self.norm: Any = None
         self.rate: Any = None
@@ -112,8 +114,16 @@ class _Look:
         number = _FORMATS.get(str(first.dtype), str(first.dtype))
         count = sum(one.numel() for one in parameters.values())
         self.probe.started(self.probe.driver or self.probe.framework or "pytorch", device, number, count)
-        if not self.probe.level:
-            self.probe.sight("loop", "PyTorch", SEEN, UNSEEN)
+        self._tell_sight()
+
+    def _tell_sight(self) -> None:
+        """What is seen, and what the numbers stand for in a script with several optimizers or losses a step."""
+        if self.probe.driver or (self.probe.level and not self.told):  # a library tells it better
+            return
+        self.told = True
+        loss = f"loss (mean of {self.accumulation} backward passes)" if self.accumulation > 1 else "loss"
+        seen = [loss if name == "loss" else name for name in SEEN]
+        self.probe.sight("loop", "PyTorch", seen, (*(["its other optimizers"] if self.several else []), *UNSEEN))
 
     def _norm(self, optimizer: Any) -> Any:
         """Global L2 norm of the gradients before clipping; None when there is none that can be read."""
@@ -140,6 +150,9 @@ class _Look:
         losses, self.losses, self.clipped = self.losses, [], []
         if primary is not optimizer:
             self.others_in_a_row += 1
+            if not self.several:
+                self.several = True
+                self._tell_sight()
             return
         self.others_in_a_row = 0
         self.probe.step(Seen(self._combined(losses), self.norm, self.rate))
@@ -162,7 +175,9 @@ class _Look:
             return None
         if len(losses) == 1 and self.accumulation == 1:
             return losses[0][0]
-        self.accumulation = max(self.accumulation, len(losses))
+        if len(losses) > self.accumulation:
+            self.accumulation = len(losses)
+            self._tell_sight()
         divisors = {divisor for _, divisor in losses}
         factor = float(self.accumulation) if divisors == {float(self.accumulation)} else 1.0
         return self.torch.stack([loss.float() for loss, _ in losses]).mean() * factor
