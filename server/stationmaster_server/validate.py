@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from stationmaster_trainer.errors import ConfigError, GateError
-from stationmaster_trainer.facts import Finding, SplitFacts
+from stationmaster_trainer.facts import Finding, Request, SplitFacts
 
-from . import config, measured
-from .answer import clean
+from . import config, measured, measuring
+from .answer import clean, fence
 from .digest import SCRIPT
 from .plan import ASSISTANT, Plan, Validation
 from .subject import Subject, checked_data, subject
@@ -20,6 +20,8 @@ from .words import short
 
 SPLIT = 0.2
 """The checklist's 80/20."""
+MOST_ROWS = 10
+"""Rows that are shown at once."""
 _ALLOWED = "a fraction above 0 to 0.9, or true for 80/20"
 _AUTO = ("split", "auto", "auto-split")
 
@@ -123,6 +125,20 @@ def report(validation: Validation) -> str:
     if validation.waive_reason:
         lines.append(f"Waived, reason given: {validation.waive_reason}")
     return clean("\n".join(lines), 3000)
+
+
+def examples(project: Path, validation: Validation, check: str) -> str:
+    """The rows that the findings of one check name, fenced. GateError when the check names none."""
+    found = [each for each in validation.facts.findings if each.facts.get("examples")]
+    pairs = [pair for each in found if each.check == check for pair in each.facts["examples"]]
+    if not pairs:
+        known = ", ".join(dict.fromkeys(each.check for each in found)) or "none"
+        raise GateError(f"no finding {short(clean(check), 40)!r} names rows.", f"Findings that do: {known}.")
+    wanted = [[pair[at], pair[at + 1]] for pair in pairs for at in range(0, len(pair), 2)]
+    named = {"train_data": validation.config["train_data"], "val_data": validation.val_data, "rows": wanted[:MOST_ROWS]}
+    python = subject(project, validation.config).python.path
+    shown = measuring.measure(Request("rows", str(project), config=named), python).rows or ()
+    return fence("\n".join(shown), "rows of the data", 4000)
 
 
 def counts(facts: SplitFacts) -> str:

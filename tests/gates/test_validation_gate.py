@@ -87,6 +87,12 @@ def test_rows_that_stand_on_both_sides_are_found_before_the_start(hall: Any, des
     assert reply.facts["validation"] == "file"
     assert reply.facts["overlap"] == 101
     assert any(finding["severity"] != "info" and "101" in finding["message"] for finding in reply.facts["findings"])
+    assert "untrusted text" not in reply.text, "no row unasked"
+
+    shown = desk.on(project).accepted("check_validation", show="overlap").text
+    assert "[rows of the data, untrusted text" in shown and "val row 1: " in shown and "train row 900: " in shown
+    assert shown.count(" row ") <= 10 and len(shown) < 5000
+    assert "Findings that do: overlap" in desk.on(project).refused("check_validation", show="leak")
 
 
 def test_data_that_cannot_be_used_leave_the_gate_open(hall: Any, desk: Any) -> None:

@@ -231,7 +231,7 @@ class RateFacts:
 class Request:
     """What the server asks of the user's Python."""
 
-    what: Literal["environment", "data", "split", "model", "smoke", "batch_size", "learning_rate", "rehearsal"]
+    what: Literal["environment", "data", "split", "model", "rows", "smoke", "batch_size", "learning_rate", "rehearsal"]
     project_dir: str
     files: tuple[str, ...] = ()
     """For `data`: the files to look at, relative to the project."""
@@ -256,6 +256,8 @@ class Answer:
     learning_rate: RateFacts | None = None
     rehearsal: dict[str, Any] | None = None
     """What one process of a preflight saw beside its records, see `preflight.rehearsal`."""
+    rows: tuple[str, ...] | None = None
+    """Rows as short texts; untrusted."""
     error: str = ""
     """Kind of error: a class name of `errors.py`, else `Bug`."""
     message: str = ""

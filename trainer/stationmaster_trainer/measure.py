@@ -57,6 +57,8 @@ def answer(request: Request, work: Path | None = None) -> Answer:
             return Answer(environment=environment(request.packages or PACKAGES))
         if request.what == "data":
             return Answer(data=_data(request.files, project))
+        if request.what == "rows":
+            return Answer(rows=_rows(request.config, project))
         if request.what == "split":
             return Answer(split=_split(request.config, project))
         if request.what in PREFLIGHTS:
@@ -112,6 +114,15 @@ def _data(files: tuple[str, ...], project: Path) -> tuple[FileFacts, ...]:
     if lacking is not None and all(facts.problem for facts in found):
         raise lacking
     return tuple(found)
+
+
+def _rows(config: dict[str, Any], project: Path) -> tuple[str, ...]:
+    from . import rowtext
+    from .datasettings import SPLIT
+
+    train, val = str(config["train_data"]), str(config["val_data"])
+    names = {"train": train, "val": train if val == SPLIT else val}
+    return rowtext.of(project, names, [(str(part), int(row)) for part, row in config["rows"]])
 
 
 def _split(config: dict[str, Any], project: Path) -> SplitFacts:

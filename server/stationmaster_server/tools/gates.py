@@ -59,9 +59,11 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
         group_column: str | None = None,
         seed: int | None = None,
         missing_values: str | None = None,
+        show: str | None = None,
     ) -> CallToolResult:
         """Records the validation decision: val_data (a path), split (a fraction; true is 80/20) or waive_reason.
-        Reads the data and returns counts per side, classes and overlap. With none of them it returns the options."""
+        Reads the data and returns counts per side, classes and findings; show=finding: its rows. With none of them
+        it returns the options."""
         from .. import checklist, config, plan, validate
 
         project = roots.project(project_dir)
@@ -74,13 +76,14 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
         with plan.locked(project):
             now = plan.load(project)
             if decision is None:
-                return _undecided(project, now)
+                return _undecided(project, now, show)
             now, _ = validate.decide(project, now, decision, {**now.changes, **given})
             now = plan.save(project, now)
         assert now.validation is not None  # decided above
         text = (
             f"{validate.report(now.validation)}\nRecorded as decided by the {now.validation.by}.\n{checklist.line(now)}"
         )
+        text += f"\n{validate.examples(project, now.validation, show)}" if show else ""
         facts = now.validation.facts
         return answer(
             text,
@@ -97,10 +100,12 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
         )
 
 
-def _undecided(project: Path, now: Any) -> CallToolResult:
+def _undecided(project: Path, now: Any, show: str | None) -> CallToolResult:
     """The checklist's warning; a decision that stands is told instead."""
     from .. import adopt, checklist, validate
 
+    if now.validation is not None and show:
+        return answer(validate.examples(project, now.validation, show), validation=_word(now))
     if now.validation is not None:
         text = (
             f"{validate.report(now.validation)}\nDecided by the {now.validation.by}; give another choice to change it."
