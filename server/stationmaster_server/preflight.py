@@ -24,7 +24,7 @@ from .plan import FOLDER, Plan, Proposal, Smoke
 Kind = Literal["smoke", "batch_size", "learning_rate"]
 KINDS: tuple[str, ...] = get_args(Kind)
 SECONDS = 45.0
-"""How long one call waits, beside what the proposal itself takes."""
+"""How long one call lasts, what the proposal itself takes included; clients give up after a minute."""
 PART = "smoke test"
 """Its name among the parts of the digest."""
 NO_MATTER = (

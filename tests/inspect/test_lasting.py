@@ -186,3 +186,17 @@ def test_the_assistant_is_told_to_ask_again_which_is_no_failure(
     assert first.structured_content["state"] == "measuring"
     assert "Importing the model file must not train" in first.content[0].text
     assert "build_model: " in second.content[0].text or "parameters" in second.content[0].text
+
+
+def test_the_folder_of_a_preflight_that_was_killed_goes_with_the_next_order(bench: Bench) -> None:
+    bench.not_yet()
+    left = bench.answers / f"environment-{'a' * 32}.work" / "checkpoints"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"x")
+    os.kill(bench.started[0], signal.SIGKILL)
+    with pytest.raises(Exception, match="signal 9"):
+        bench.ask()
+    assert not left.parent.exists()
+    bench.not_yet()
+    lasting.forget(bench.answers, "environment", "a" * 64)
+    assert not list(bench.answers.iterdir()) and not list(lasting.pids(bench.answers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -136,12 +137,12 @@ def _propose_config(server: Stationmaster, roots: Roots) -> None:
         from .. import preflight as tried
         from ..propose import propose
 
-        project = roots.project(project_dir)
+        project, begun = roots.project(project_dir), time.monotonic()
         with plan.locked(project):
             now, shown = propose(project, plan.load(project), changes or {})
             now = plan.save(project, now)
         if preflight is not None:
-            found = tried.ask(project, now, preflight)
+            found = tried.ask(project, now, preflight, max(1.0, tried.SECONDS - (time.monotonic() - begun)))
             if not isinstance(found, plan.Smoke):
                 return _tried(now, found)
             with plan.locked(project):
