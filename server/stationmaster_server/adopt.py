@@ -1,7 +1,7 @@
-"""A script that trains, run as it is: its gates. What stationmaster cannot set, because the script does, is not asked.
+"""A script or command that trains, run as it is: its gates. What it decides itself is not asked.
 
-The yes is bound to the script with its local imports, its arguments, the Python and the command. Not covered: the data,
-which only the script knows.
+The yes is bound to the command, the script with its local imports, the configurations that it names, and the Python.
+Not covered: the data, which only the script knows.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import entry, rundir
+from stationmaster_trainer import commandline, entry, redact, rundir
 from stationmaster_trainer.contract import DataFacts, TrainingConfig
-from stationmaster_trainer.errors import ConfigError, GateError
+from stationmaster_trainer.errors import ConfigError, GateError, ModelError
 from stationmaster_trainer.facts import Finding, ModelFacts, SplitFacts
 
 from . import adopt_text, checklist, config, digest, notebook, preflight, preflight_text, scriptfacts
@@ -22,14 +22,17 @@ from .digest import BUILD_DATA, SCRIPT
 from .interpreter import find_python
 from .plan import Plan, Proposal, Validation
 from .proposal_text import Shown
+from .roots import inside
 from .scriptfacts import ScriptFacts
 from .subject import Subject
 
 KEYS = (
-    "framework", "model_path", "script_args", "log_every", "run_name", "actions", "extra", "max_hours", "max_disk_gb",
-    "when_busy",
+    "framework", "model_path", "command", "script_args", "log_every", "run_name", "actions", "extra", "max_hours",
+    "max_disk_gb", "when_busy",
 )  # fmt: skip
 """Keys that apply to a script; the others are its own decisions."""
+LASTING = ("run_name", "actions", "max_hours", "max_disk_gb", "when_busy")
+"""Changes made for a model that still apply to a script."""
 LOG_EVERY = 10
 OWN = "script"
 """As `val_data`: the script validates by itself."""
@@ -41,28 +44,64 @@ def is_script(given: Mapping[str, Any]) -> bool:
 
 
 def parse(project: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The changes with their types; `script` names the script to run as it is, null goes back to a model.
+    """The changes with their types; `script` or `command` names what runs as it is, null goes back to a model.
 
     A notebook is written beside itself as a script, which is the one that runs.
     """
-    typed = config.parse({key: value for key, value in changes.items() if key != "script"})
-    if "script" not in changes:
+    typed = config.parse({key: value for key, value in changes.items() if key not in ("script", "command")})
+    chosen = [key for key in ("script", "command") if key in changes]
+    if not chosen:
         return typed
-    script = changes["script"]
-    if script is None:
-        return {"script_args": None, **typed, "framework": None, "model_path": None}
-    if not isinstance(script, str):
-        raise ConfigError(config.refused("script", script, "a Python file inside the project"))
-    if script.endswith(notebook.SUFFIX):
-        script = notebook.export(project, script)
-    path = entry.resolve(script, project).relative_to(project.resolve()).as_posix()
-    return {**typed, "framework": SCRIPT, "model_path": path}
+    key = next((key for key in chosen if changes[key] is not None), chosen[0])
+    value = changes[key]
+    if len([one for one in chosen if changes[one] is not None]) > 1:
+        raise ConfigError("script and command were both given.", "Give one: the command names the script as well.")
+    if value is None:
+        return {"script_args": None, **typed, "framework": None, "model_path": None, "command": None}
+    if key == "script":
+        if not isinstance(value, str):
+            raise ConfigError(config.refused(key, value, "a Python or shell script inside the project"))
+        return {**typed, "framework": SCRIPT, **_script(project, value)}
+    if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
+        raise ConfigError(config.refused(key, value, "a command line, as a text or a list of words"))
+    return {"script_args": None, "framework": SCRIPT, **_command(project, value), **typed}
+
+
+def _script(project: Path, name: str) -> dict[str, Any]:
+    """A Python script or an exported notebook runs by itself, a shell script by its shell."""
+    if name.endswith(notebook.SUFFIX):
+        name = notebook.export(project, name)
+    if Path(name).suffix not in commandline.SHELLS:
+        return {"model_path": entry.resolve(name, project).relative_to(project.resolve()).as_posix(), "command": None}
+    path = inside(project, name, "the script")
+    if not path.is_file():
+        raise ModelError(f"the script {name!r} does not exist in {project}.", "Check the name.")
+    relative = path.relative_to(project.resolve()).as_posix()
+    return {"model_path": relative, "command": (commandline.shell_of(path), relative)}
+
+
+def _command(project: Path, given: str | list[str]) -> dict[str, Any]:
+    """`python train.py …` is that script; any other command stays as it is."""
+    words = commandline.split(given)
+    if any(redact.text(word) != word for word in words):
+        raise ConfigError("the command holds a secret.", "Leave it out: the run inherits HF_TOKEN and the like.")
+    if words[0] in commandline.PYTHONS and len(words) > 1 and words[1].endswith(".py"):
+        return {**_script(project, words[1]), "script_args": words[2:] or None}
+    if Path(words[0]).suffix in commandline.SHELLS:
+        return {**_script(project, words[0]), "script_args": words[1:] or None}
+    return {"model_path": commandline.main_file(words, project), "command": words}
+
+
+def words(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The whole command of the changes."""
+    command = given.get("command") or ("python", str(given["model_path"]))
+    return (*command, *(given.get("script_args") or ()))
 
 
 def kept(before: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
     """Earlier changes that still apply when this call chooses a script; all of them otherwise."""
     chosen = is_script(typed) and not is_script(before)
-    return {key: value for key, value in before.items() if not chosen or key in ("run_name", "actions", *KEYS[7:])}
+    return {key: value for key, value in before.items() if not chosen or key in LASTING}
 
 
 def settled(plan: Plan, given: Mapping[str, Any]) -> Plan:
@@ -85,7 +124,7 @@ def decide(project: Path, plan: Plan, decision: Mapping[str, Any], changes: Mapp
         raise GateError(f"{script} runs as it is and chooses its own data: {val_data!r} cannot be set.", way_out)
     waived = val_data == "none"
     validation = _validation(
-        project, script, "none" if waived else BUILD_DATA, by, str(decision.get("waive_reason", ""))
+        project, changes, "none" if waived else BUILD_DATA, by, str(decision.get("waive_reason", ""))
     )
     if not waived and not validation.facts.method:
         raise GateError(
@@ -100,28 +139,28 @@ def decide(project: Path, plan: Plan, decision: Mapping[str, Any], changes: Mapp
 def options(project: Path, changes: Mapping[str, Any]) -> str:
     """What can be decided about the validation of the script, with what was found in it."""
     script = str(changes["model_path"])
-    found = scriptfacts.look(project, script).validation
+    found = scriptfacts.look(project, words(changes)).validation
     if not found:
         return f"In {script} no validation was found.\n{checklist.VALIDATION_WARNING}"
     return f'{script} seems to validate by itself: {", ".join(found)}. To record that: val_data "{OWN}".'
 
 
-def _validation(project: Path, script: str, val_data: str, by: str, reason: str) -> Validation:
-    found = scriptfacts.look(project, script).validation
+def _validation(project: Path, given: Mapping[str, Any], val_data: str, by: str, reason: str) -> Validation:
+    found, script = scriptfacts.look(project, words(given)).validation, str(given["model_path"])
     method = f"by the script itself: {', '.join(found)}" if found else ""
     wanted = {"framework": SCRIPT, "model_path": script, "train_data": BUILD_DATA, "val_data": val_data}
-    sha = digest.model_sha256(project, SCRIPT, script)
+    sha = commandline.sha256(words(given), project)
     facts = SplitFacts("none (waived)" if val_data == "none" else method, "custom", "the script's own", None, 0, 0)
     notes = ("Data: the script's own, not looked at.",)
     return Validation(val_data, wanted, facts, by, time.time(), reason, notes, digest.sha256([wanted, sha]))
 
 
-def _again(project: Path, plan: Plan, script: str) -> Plan:
+def _again(project: Path, plan: Plan, given: Mapping[str, Any]) -> Plan:
     """The decision looked at anew when the script changed; it is open again when its validation is gone."""
     before = plan.validation
     if before is None:
         return plan
-    now = _validation(project, script, before.val_data, before.by, before.waive_reason)
+    now = _validation(project, given, before.val_data, before.by, before.waive_reason)
     if now.key == before.key:
         return plan
     return replace(plan, validation=replace(now, time=before.time) if now.facts.method else None)
@@ -138,17 +177,19 @@ def propose(
     """
     _refuse_others(given)
     script = str(given["model_path"])
-    plan = _again(project, plan, script)
+    plan = _again(project, plan, given)
     python = find_python(project)
-    seen = scriptfacts.look(project, script)
+    found = commandline.runnable(words(given), python.path, project)
+    seen = scriptfacts.look(project, words(given))
     resolved = _config(plan, given, name)
-    content = rundir.read(project / script, entry.MAX_BYTES).decode("utf-8", "replace")
+    source = rundir.read(project / script, entry.MAX_BYTES) if script.endswith(".py") else b""
+    content = source.decode("utf-8", "replace")
     findings = (*_findings(script, seen, plan.validation), *_notebook_findings(project, script, content))
     facts = ModelFacts(script, {}, 0, 0, "unknown", ())
     split = plan.validation.facts if plan.validation else SplitFacts("", "custom", "the script's own", None, 0, 0)
     defaults = {"log_every": LOG_EVERY, "script_args": (), "actions": {}}
     changed = {key: (given[key], defaults[key]) for key in defaults if given.get(key, defaults[key]) != defaults[key]}
-    why = adopt_text.why(resolved, python, seen)
+    why = adopt_text.why(resolved, python, seen, found)
     shown = Shown(resolved, {}, why, split, facts, findings, changed, plan.validation is not None, None)
     shown = replace(shown, exported=content if exported else "")
     if plan.logging is None or plan.validation is None:

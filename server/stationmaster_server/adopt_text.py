@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
+from stationmaster_trainer import commandline
 from stationmaster_trainer.contract import TrainingConfig
 
 from . import configfile, validate
@@ -23,7 +25,7 @@ UNWATCHED = (
 )
 WATCHED = "stop_run has a checkpoint saved, resume_run continues from the newest: the script calls stationmaster.watch."
 HEADINGS = {
-    "Script": ("model_path", "framework", "script_args"),
+    "Script": ("model_path", "framework", "command", "script_args"),
     "Data": ("val_data",),
     "Logging": ("log_every", "logging"),
     "Checkpointing": ("checkpoint_dir",),
@@ -31,12 +33,14 @@ HEADINGS = {
 }
 
 
-def why(config: TrainingConfig, python: Interpreter, seen: ScriptFacts) -> dict[str, str]:
-    """Key → the comment behind it."""
+def why(config: TrainingConfig, python: Interpreter, seen: ScriptFacts, runs: Sequence[str]) -> dict[str, str]:
+    """Key → the comment behind it. `runs`: the command with its programs as absolute paths."""
+    programs = [word for word, given in zip(runs, commandline.words(config), strict=True) if word != given]
     validation = ", ".join(seen.validation) or "none found in the script"
     told = {
-        "model_path": f"runs as it is, with {python.path}",
-        "script_args": "its command line",
+        "model_path": "what it is called by" if config.command else f"runs as it is, with {python.path}",
+        "command": f"runs as it is, without a shell: {', '.join(programs)}",
+        "script_args": "added to the command" if config.command else "its command line",
         "val_data": "waived" if config.val_data == "none" else f"in the script: {validation}",
         "log_every": "optimizer steps per record; slow steps are told every 2 s",
         "logging": "the local file log is always written, beside what the script writes",
@@ -51,7 +55,8 @@ def yaml(shown: Shown) -> str:
     """The keys that apply, and below them what is not asked because the script decides it."""
     lines = []
     for heading, keys in HEADINGS.items():
-        known = [key for key in keys if hasattr(shown.config, key) and getattr(shown.config, key) is not None]
+        known = [key for key in keys if getattr(shown.config, key, None) is not None]
+        known = [key for key in known if key != "command" or shown.config.command]
         known = [key for key in known if key != "checkpoint_dir" or key in shown.why]
         if not known:
             continue
@@ -62,7 +67,7 @@ def yaml(shown: Shown) -> str:
 
 def command(config: TrainingConfig) -> str:
     """`python train.py --epochs 3`."""
-    return clean(shlex.join(["python", config.model_path, *config.script_args]), 300)
+    return clean(shlex.join(commandline.words(config)), 300)
 
 
 def summary(shown: Shown) -> str:
@@ -88,7 +93,8 @@ def _exported(shown: Shown) -> list[str]:
 
 def text(shown: Shown, digest: str | None, gates: str) -> str:
     """The whole answer; it ends with the checklist's question."""
-    lines = [f"{command(shown.config)}: this script trains by itself and runs unchanged.", "```yaml"]
+    what = "command" if shown.config.command else "script"
+    lines = [f"{command(shown.config)}: this {what} trains by itself and runs unchanged.", "```yaml"]
     lines += [yaml(shown).rstrip(), "```"]
     lines.append(f"Validation: {clean(shown.split.method, 300) or 'not decided'}.")
     lines += [shown.smoke] if shown.smoke else []

@@ -141,6 +141,7 @@ def allowed() -> dict[str, Allowed]:
         "max_disk_gb": _between(0, 1e6, above=True),
         "when_busy": _one_of("refuse", "queue", "share"),
         "script_args": Allowed("a list of texts", lambda texts: all("\0" not in text for text in texts)),
+        "command": Allowed("a list of texts", lambda texts: all("\0" not in text for text in texts)),
         "extra": Allowed("an object of options", extras.check),
     }
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import codec, entry, fingerprint, pretrained
+from stationmaster_trainer import codec, commandline, entry, fingerprint, pretrained
 from stationmaster_trainer.contract import TrainingConfig
 from stationmaster_trainer.errors import DataError
 
@@ -55,12 +55,27 @@ def parts(project: Path, config: TrainingConfig, python: str, shown: Proposal | 
     smoke = {"smoke test": sha256(shown.smoke)} if shown is not None and shown.smoke is not None else {}
     return {
         "configuration": sha256(config),
-        "model file": model_sha256(project, config.framework, config.model_path),
+        "model file": code_sha256(project, config),
         "data": data,
         "python": python,
-        "command": sha256([python, WORKER, __version__, config.run_name]),
+        "command": sha256([python, WORKER, __version__, config.run_name, *_programs(project, config, python)]),
         **smoke,
     }
+
+
+def _programs(project: Path, config: TrainingConfig, python: str) -> list[str]:
+    """A command that runs as it is, its programs as absolute paths: another one in their place voids the yes."""
+    return commandline.runnable(commandline.words(config), python, project) if config.command else []
+
+
+def code_sha256(project: Path, config: TrainingConfig) -> str:
+    """SHA-256 over the code: of a script that runs as it is, its command with all files of the project that it names.
+
+    Raises ModelError when a file cannot be read.
+    """
+    if config.framework == SCRIPT:
+        return commandline.sha256(commandline.words(config), project)
+    return model_sha256(project, config.framework, config.model_path)
 
 
 def model_sha256(project: Path, framework: str, model_path: str) -> str:

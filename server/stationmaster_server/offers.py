@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from .answer import clean
 from .project import ProjectFacts
 from .scripts import Script
 
+LAUNCHERS = ("torchrun", "accelerate", "deepspeed")
 MOST_ARGUMENTS = 12
 """Arguments of a document's command that an offer repeats; more are left to be looked up."""
 
@@ -31,7 +33,8 @@ def chosen(facts: ProjectFacts) -> Script | None:
 def unchanged(script: Script) -> str:
     """How to run a script as it is, with the arguments that the project's documents give it."""
     given, command = changes(script), script.command
-    origin = f" (arguments as in {command.document}:{command.line})" if command and "script_args" in given else ""
+    what = {"command": "as in", "script_args": "arguments as in"}.get(next(reversed(given)), "")
+    origin = f" ({what} {command.document}:{command.line})" if command and what else ""
     return clean(f"to run it unchanged: {call(given)}{origin}.", 600)
 
 
@@ -46,12 +49,27 @@ def notebook(facts: ProjectFacts) -> str:
 
 
 def changes(script: Script) -> dict[str, Any]:
-    """What `propose_config` takes to run the script, with the arguments that the project's documents give it."""
+    """What `propose_config` takes to run the script as the project's documents start it: by its launcher, by the shell
+    script whose variables it needs, or by itself with the arguments that they give it."""
+    launched = _launched(script)
+    if launched:
+        return launched
     given: dict[str, Any] = {"script": script.path}
     command = script.command
     if command and command.arguments and command.settled and len(command.arguments) <= MOST_ARGUMENTS:
         given["script_args"] = list(command.arguments)
     return given
+
+
+def _launched(script: Script) -> dict[str, Any]:
+    """A start by a launcher; empty for one by Python alone, and for placeholders that nobody has filled in."""
+    command = script.command
+    if command is None or command.launcher not in LAUNCHERS:
+        return {}
+    words = [command.launcher, *command.options, script.path, *command.arguments]
+    if command.settled and len(words) <= MOST_ARGUMENTS:
+        return {"command": shlex.join(words)}
+    return {"script": command.document} if command.document.endswith(".sh") else {}
 
 
 def call(given: dict[str, Any]) -> str:

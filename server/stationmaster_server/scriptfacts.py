@@ -8,11 +8,11 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stationmaster_trainer import entry
+from stationmaster_trainer import commandline
 
 _VALIDATES = re.compile(r"(do_|run_)?(valid|validate|validation|evaluate|eval|test)(_|$)")
 _HELD_OUT = re.compile(
@@ -25,6 +25,17 @@ _MEASURES = re.compile(r"loss|criterion|acc|correct|metric|error|score|entropy|n
 """What code that validates names, and code that only draws samples does not."""
 _SAVES = ("torch.save", "save_pretrained", "save_checkpoint", "save_model", "save_state", "save_weights")
 _WATCH = "stationmaster.watch"
+_OPTION = re.compile(
+    r"--(do_|do-)?(eval|valid|validation|val)([_-](strategy|steps|file|dataset|data|split|every|interval|dir))?(=.*)?$"
+)
+"""Options by which command lines usually switch a validation on."""
+_KEY = re.compile(
+    r"""\s*["']?((?:val|eval|test|valid|validation)_(?:set_size|size|dataset|datasets|data|strategy|steps|split)"""
+    r"""|evaluation_strategy|do_eval|dataset_val|dataset_validation|run_val_every_n_steps|val_check_interval)["']?\s*[:=]\s*(.*)"""
+)
+"""The same in configurations of axolotl, LLaMA-Factory, torchtune, Transformers and Lightning."""
+_OFF = ("", "0", "0.0", "no", "false", "null", "none", "~", "[]")
+MOST_LINES = 20_000
 MOST_SHOWN = 4
 
 
@@ -40,16 +51,20 @@ class ScriptFacts:
     """`file:line` of its call of `stationmaster.watch`, which makes checkpoints that a run resumes from."""
 
 
-def look(project: Path, script: str) -> ScriptFacts:
-    """Reads the script and its local imports; a file that cannot be parsed says nothing."""
+def look(project: Path, words: Sequence[str]) -> ScriptFacts:
+    """Reads what a command names: scripts with their local imports, shell scripts, configurations.
+
+    A file that cannot be parsed says nothing.
+    """
     root = project.resolve()
-    validation: list[str] = []
+    validation = [f"option {word}" for word in words if _OPTION.match(word)]
     saving: list[str] = []
     optimizer, watches = False, ""
-    for path, content in entry.contents(entry.resolve(script, project), project).items():
-        tree = _parse(content)
+    for path, content in commandline.contents(words, project).items():
         name = path.relative_to(root).as_posix()
+        tree = _parse(content) if path.suffix == ".py" else None
         if tree is None:
+            validation += [f"{name}:{line} {what}" for line, what in _in_text(content, path.suffix == ".py")]
             continue
         validation += [f"{name}:{line} {what}" for line, what in sorted(_validation(tree))]
         saving += [f"{name}:{line} {what}" for line, what in sorted(_saving(tree))]
@@ -57,6 +72,17 @@ def look(project: Path, script: str) -> ScriptFacts:
         watches = watches or next((f"{name}:{line}" for line in _watching(tree)), "")
     shown = tuple(validation[:MOST_SHOWN]), tuple(saving[:MOST_SHOWN])
     return ScriptFacts(*shown, optimizer and bool(saving), watches)
+
+
+def _in_text(content: bytes, skip: bool) -> Iterator[tuple[int, str]]:
+    """Options of a shell script and keys of a configuration that switch a validation on."""
+    lines = [] if skip else content.decode("utf-8", "replace").splitlines()
+    for number, line in enumerate(lines[:MOST_LINES], 1):
+        key = _KEY.match(line)
+        if key and key[2].strip("\"' ,").lower() not in _OFF:
+            yield number, key[1]
+        else:
+            yield from ((number, f"option {word}") for word in line.split() if _OPTION.match(word))
 
 
 def _parse(content: bytes) -> ast.Module | None:

@@ -22,6 +22,7 @@ MAX_COMMANDS = 50
 MAX_ARGUMENTS = 40
 _LAUNCHERS = ("python", "torchrun", "accelerate", "deepspeed", "srun", "mpirun")
 _SHELL = re.compile(r"(\.(sh|slurm|sbatch)|makefile|justfile)$")
+_DISTRIBUTED = "torch.distributed"
 _PYTHON = re.compile(r"python(\d(\.\d+)?)?")
 _ENDS = frozenset({"|", "||", "&&", ";", "&", ">", ">>", "2>&1", "2>", "#", "\\"})
 _SKIPPED = frozenset({"setup.py", "manage.py"})
@@ -40,11 +41,13 @@ class StartCommand:
     script: str
     """As written: relative to the project or to the document's folder."""
     arguments: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    """What stands between launcher and script: `--nproc_per_node=8`."""
 
     @property
     def settled(self) -> bool:
         """Whether the arguments stand for themselves, with no placeholder and no secret among them."""
-        return not any(_UNSETTLED.search(one) or redact.text(one) != one for one in self.arguments)
+        return not any(_UNSETTLED.search(one) or redact.text(one) != one for one in (*self.options, *self.arguments))
 
     def __str__(self) -> str:
         return " ".join([self.launcher, self.script, *self.arguments])
@@ -97,19 +100,21 @@ def _begins(words: list[str]) -> bool:
 
 
 def _commands(document: str, line: int, words: list[str]) -> Iterator[StartCommand]:
-    launcher = ""
+    launcher, since = "", 0
     for at, word in enumerate(words):
         name = word.lstrip("$(!>@").rpartition("/")[2]
         if _PYTHON.fullmatch(name) or name in _LAUNCHERS:
             launcher = launcher if launcher in ("accelerate", "deepspeed", "torchrun") else _PYTHON.sub("python", name)
-            if "torch.distributed" in " ".join(words[at : at + 4]):
-                launcher = "torchrun"
+            module = next((place for place in range(at, min(at + 4, len(words))) if _DISTRIBUTED in words[place]), at)
+            launcher, since = ("torchrun" if module > at else launcher), max(since, module + 1)
         elif word in _ENDS:
-            launcher = ""
+            launcher, since = "", 0
         elif launcher and word.endswith(".py") and plain(word):
             if word.rpartition("/")[2] not in _SKIPPED:
-                yield StartCommand(document, line, launcher, word.removeprefix("./"), _arguments(words[at + 1 :]))
-            launcher = ""
+                options = _arguments(words[since:at])
+                arguments = _arguments(words[at + 1 :])
+                yield StartCommand(document, line, launcher, word.removeprefix("./"), arguments, options)
+            launcher, since = "", 0
 
 
 def _arguments(words: list[str]) -> tuple[str, ...]:

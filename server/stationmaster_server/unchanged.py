@@ -20,7 +20,7 @@ def require(project: Path, run: RunDir, spec: Spec, what: str) -> None:
     confirmed = parts(run)
     now: dict[str, str] = {}
     try:
-        now["model file"] = digest.model_sha256(project, spec.config.framework, spec.config.model_path)
+        now["model file"] = digest.code_sha256(project, spec.config)
         if "data" in confirmed:
             now["data"] = digest.data_sha256(project, spec.config)
     except StationmasterError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,25 @@ def test_placeholders_and_secrets_are_not_offered_as_arguments(write: Write, arg
     facts = look(root)
     assert changes(facts.scripts[0]) == {"script": "train.py"}
     assert "hf_abc" not in str(inspection_facts.plain(facts)) + inspection.text(facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "offered"),
+    [
+        ("README.md", "    torchrun --nnodes=1 train.py --lr 3", {"command": "torchrun --nnodes=1 train.py --lr 3"}),
+        ("run.sh", "accelerate launch --cpu train.py", {"command": "accelerate launch --cpu train.py"}),
+        ("run.sh", "python -m torch.distributed.run --nnodes 1 train.py", {"command": "torchrun --nnodes 1 train.py"}),
+        ("run.sh", "torchrun --nproc_per_node=$GPUS train.py", {"script": "run.sh"}),
+        ("README.md", "    torchrun --nproc_per_node=$GPUS train.py", {"script": "train.py"}),
+    ],
+)  # fmt: skip
+def test_a_start_by_a_launcher_is_offered_as_a_command(
+    write: Write, name: str, text: str, offered: dict[str, str]
+) -> None:
+    facts = look(write({"train.py": RAW, "model.py": NET, name: f"{text}\n"}))
+    assert changes(facts.scripts[0]) == offered
+    assert json.dumps(offered) in inspection.text(facts)
+    assert (f"(as in {name}:1)" in inspection.text(facts)) == ("command" in offered)
 
 
 def test_relative_imports_and_src_layouts_lead_to_the_loop(write: Write) -> None:

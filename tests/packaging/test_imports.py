@@ -18,10 +18,10 @@ HEAVY = {"torch", "jax", "flax", "numpy", "pandas", "pyarrow", "PIL", "transform
 CORE = {"checkpoint", "loggers.csv", "loggers.json", "recorder", "reporter", "supervisor", "worker"}
 """Where the trainer's processes begin: they, and all that they import, must load without any installed package."""
 FOR_THE_SERVER = {
-    "actions", "budget", "codec", "contract", "control", "ending", "entry", "errors", "facts", "fingerprint",
-    "judge", "lease", "ledger",
-    "logfile", "manifest", "model_card", "options", "orders", "plugins", "pretrained", "process", "readers", "redact",
-    "reporter", "rules", "rundir", "schedule", "states", "stream", "verdict", "wandb_account",
+    "actions", "budget", "codec", "commandline", "contract", "control", "ending", "entry", "errors", "facts",
+    "fingerprint", "judge", "lease", "ledger", "logfile", "manifest", "model_card", "options", "orders", "plugins",
+    "pretrained", "process", "readers", "redact", "reporter", "rules", "rundir", "schedule", "states", "stream",
+    "verdict", "wandb_account",
 }  # fmt: skip
 """Modules of the trainer that the server may import."""
 

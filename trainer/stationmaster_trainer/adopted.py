@@ -1,155 +1,154 @@
-"""Runs a training script as it is, in the worker's process: its arguments, folder and exit code; probes look on.
+"""Runs a script or a command that trains as it is, in a process below this one, and says what became of it.
 
-The script is what was confirmed, byte for byte. Not covered: looking into processes that the script starts itself.
+What the processes below tell goes into the stream from here (`hearing.py`). Not covered: how they are looked into
+(`scripted.py` for a Python script, `reach/` for what a launcher starts).
 """
 
 from __future__ import annotations
 
-import ast
+import contextlib
+import faulthandler
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from types import CodeType, FrameType, ModuleType
-from typing import Any
+from types import FrameType
 
-from . import confirmed, entry
-from .contract import Failure, Finished, Launch, Spec
-from .errors import ModelError
-from .probes._probe import Probe
-from .probes._watching import watch
+from . import blame, commandline, confirmed, process
+from .contract import Launch, Spec
+from .hearing import Hearing
+from .messenger import ATTEMPT, BEGAN
+from .onlooker import Onlooker
 from .reporter import Outcome, Reporter
+from .scripted import REACH
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.1
+SECOND_THOUGHT = 1.0
+"""Seconds that a command has after a signal that may have reached it as well, before it is sent one."""
 
 
 def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
-    """Runs the script to its end. Raises what the script raises; a `SystemExit` before its end is no success."""
-    path = entry.resolve(spec.config.model_path, Path(spec.project_dir))
-    loader = confirmed.loader("__main__", path)
-    if loader is None:
-        raise ModelError(f"{path.name} is not held as it was confirmed.")
-    code = loader.get_code("__main__")
-    assert code is not None  # a source file's loader compiles or raises
-    probe, began = Probe(reporter, spec.config.log_every), time.perf_counter()
-    ending = _Ending(probe, began)
-    with probe.harmless("getting ready"):
-        watch(probe)
-    ending.listen()
-    try:
-        _execute(code, path, spec.config.script_args, launch.env)
-    except SystemExit as stop:
-        _judge_exit(stop, loader.get_data(str(path)), path, ending, spec)
-    finally:
-        ending.over = True
-        with probe.harmless("writing the last steps"):
-            probe.close()
-    if spec.config.val_data != "none" and probe.steps and not probe.evaluations:
-        reporter.note("no validation was seen while the script ran", probe.steps, level="warning")
-    return Outcome(reporter.stop_requested or "script_ended", probe.steps, probe.samples, time.perf_counter() - began)
-
-
-class _Ending:
-    """Turns a request to stop into SIGTERM, which the script may handle; otherwise its end is told before it comes."""
-
-    def __init__(self, probe: Probe, began: float) -> None:
-        self.probe, self.began = probe, began
-        self.over = False
-        self.owner = os.getpid()
-
-    def listen(self) -> None:
-        signal.signal(signal.SIGTERM, self._terminated)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        threading.Thread(target=self._pass_on, name="stationmaster-stop", daemon=True).start()
-
-    def _pass_on(self) -> None:
-        while not self.over:
-            if self.probe.reporter.stop_requested is not None:
-                os.kill(self.owner, signal.SIGTERM)
-                return
-            time.sleep(LOOK_SECONDS)
-
-    def _terminated(self, number: int, frame: FrameType | None) -> None:
-        """Unless the script put a handler of its own in place of this one."""
-        if os.getpid() == self.owner and not self.over:
-            self.over = True
-            with self.probe.harmless("telling the end"):
-                self._tell()
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-
-    def _tell(self) -> None:
-        probe, reporter = self.probe, self.probe.reporter
-        probe.flush()
-        if reporter.stop_requested is not None:
-            reporter.ack(probe.steps)
-            seconds = time.perf_counter() - self.began
-            reason: str = reporter.stop_requested
-            reporter.write(Finished(time.time(), reporter.elapsed(), probe.steps, reason, seconds, probe.samples))
-        reporter.flush()
-
-
-def _execute(code: CodeType, path: Path, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
-    """As `python script.py arguments` does it: a new `__main__`, the script's folder first on the path."""
-    here = str(Path(__file__).resolve().parents[1])  # the run's lib/
-    named = [part for part in env.get("PYTHONPATH", "").split(os.pathsep) if part]
-    rest = [part for part in sys.path if part and os.path.abspath(part) != here and part not in named]
-    sys.path[:] = [str(path.parent), *named, *rest]
-    sys.argv[:] = [str(path), *arguments]
-    main = ModuleType("__main__")
-    main.__dict__.update(__file__=str(path), __builtins__=__builtins__, __cached__=None)
-    sys.modules["__main__"] = main
-    exec(code, main.__dict__)  # nosec B102 # the confirmed script is what this process is for
-    for thread in threading.enumerate():  # as the interpreter does before it leaves
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
-
-
-def _judge_exit(stop: SystemExit, source: bytes, path: Path, ending: _Ending, spec: Spec) -> None:
-    """Returns when the script left with code 0 from its last statement or because it was asked to; else raises on."""
-    ending.over = True
-    probe = ending.probe
-    line = _line(stop, path)
-    if stop.code in (None, 0) and (probe.reporter.stop_requested is not None or line in _last_lines(source)):
-        return
-    with probe.harmless("writing the last steps"):
-        probe.flush()
-    where = f"{path.relative_to(Path(spec.project_dir).resolve())}:{line}" if line else path.name
-    said = repr(stop.code)[:300] if stop.code is not None else ""
-    reporter = probe.reporter
-    words = f"sys.exit({said}) at {where}, before the end of the script; {probe.steps} optimizer steps seen"
-    way_out = "Look at that line: the script itself chose to end there."
-    time_, elapsed = time.time(), reporter.elapsed()
-    reporter.write(Failure(time_, elapsed, probe.steps, "exited_early", "SystemExit", words, way_out, where, ""))
+    """Runs the command to its end. Exits with its code when that is no success: why is told before."""
+    began = time.perf_counter()
+    below = _Below(spec, launch, reporter)
+    code = below.wait()
+    hearing, step = below.hearing, max(below.hearing.step, below.onlooker.step)
+    if reporter.stop_requested is not None:
+        return Outcome(reporter.stop_requested, step, hearing.samples, time.perf_counter() - began)
+    own = None if spec.config.command else hearing.failure(below.pid)
+    if code == 0 and own is None:
+        if spec.config.val_data != "none" and step and not (hearing.evaluations or below.onlooker.evaluations):
+            reporter.note("no validation was seen while the script ran", step, level="warning")
+        return Outcome("script_ended", step, hearing.samples, time.perf_counter() - began)
+    if own is None and code < 0:
+        reporter.close()
+        _die(-code)
+    told = blame.find([own] if own is not None else hearing.failures(), code, spec, reporter, step)
+    reporter.write(told)
     reporter.flush()
-    raise stop
+    sys.exit(code or 1)
 
 
-def _line(stop: SystemExit, path: Path) -> int:
-    """Line of the script's innermost frame that the exit came through."""
-    found, step = 0, stop.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == str(path):
-            found = step.tb_lineno
-        step = step.tb_next
-    return found
+class _Below:
+    """The command as a process below this one, in the same process group."""
+
+    def __init__(self, spec: Spec, launch: Launch, reporter: Reporter) -> None:
+        self.reporter, self.hearing = reporter, Hearing(reporter)
+        self.onlooker = Onlooker(spec, launch, reporter)
+        self._asked_at: float | None = None
+        self._grace = launch.grace_seconds
+        self._signalled_at: float | None = None
+        self._last: list[int] = []
+        reporter.attempt.told.mkdir(exist_ok=True)
+        argv = _argv(spec, reporter)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        self._popen = subprocess.Popen(  # nosec B603 # argv list, no shell
+            argv, cwd=launch.cwd, env=_environment(spec, reporter), stdin=subprocess.DEVNULL
+        )
+        self.pid = self._popen.pid
+        signal.signal(signal.SIGUSR1, self._pass_on)
+
+    def wait(self) -> int:
+        """Until the command has ended, and after a request to stop also the process that trains."""
+        while self._popen.poll() is None or any(process.state(pid) not in ("", "Z") for pid in self._last):
+            self._listen()
+            if self.reporter.stop_requested is not None:
+                self._stop()
+            time.sleep(LOOK_SECONDS)
+        self._listen()
+        self.onlooker.finish()
+        return self._popen.wait()
+
+    def _listen(self) -> None:
+        """What is told counts; what can be looked at does only while nobody has told anything."""
+        if self.hearing.spoken:
+            self.onlooker.end()
+        self.hearing.listen(after=self.onlooker.step)
+        self.onlooker.look(self.pid, reached=self.hearing.reached)
+
+    def _stop(self) -> None:
+        """Asks once by SIGTERM: the process that trains, and those above it that would not pass it on."""
+        now = time.monotonic()
+        if self._asked_at is not None:
+            alone = self.reporter.stop_requested in ("supervisor_gone", "run_folder_gone")
+            if alone and now - self._asked_at > self._grace:
+                os.killpg(os.getpgrp(), signal.SIGKILL)  # nobody is left to take the next rung of the ladder
+            return
+        if self._signalled_at is not None and now - self._signalled_at < SECOND_THOUGHT:
+            return
+        self._asked_at = now
+        chain = process.chain(self.pid, self.hearing.speaker) if self.hearing.speaker else []
+        place = next((place for place, pid in enumerate(chain) if process.catches(pid, signal.SIGTERM)), len(chain) - 1)
+        if not chain or place < 0:
+            with contextlib.suppress(OSError):
+                os.killpg(os.getpgrp(), signal.SIGTERM)
+            return
+        self._last = [chain[place]]
+        for pid in chain[: place + 1]:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """One for this process is a request to stop; it may have reached the whole group."""
+        if self.reporter.stop_requested is None:
+            self._signalled_at = time.monotonic()
+            self.reporter.request_stop_by_signal()
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        """The stacks that matter are those of the process that trains."""
+        pid = self.hearing.speaker or self.pid
+        if process.catches(pid, signal.SIGUSR1):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGUSR1)
 
 
-def _last_lines(source: bytes) -> set[int]:
-    """Lines of the statements behind which a script at its top level has nothing left to do."""
-    lines: set[int] = set()
-    bodies: list[Any] = [ast.parse(source).body]
-    while bodies:
-        body = bodies.pop()
-        if not body:
-            continue
-        last = body[-1]
-        if isinstance(last, (ast.If, ast.With, ast.Try)):
-            bodies += [last.body, getattr(last, "orelse", [])]
-            bodies += [handler.body for handler in getattr(last, "handlers", [])]
-        elif isinstance(last, (ast.Expr, ast.Raise)):
-            lines |= set(range(last.lineno, (last.end_lineno or last.lineno) + 1))
-    return lines
+def _argv(spec: Spec, reporter: Reporter) -> list[str]:
+    """The command with its programs; a Python script goes through our own, which holds it as it was confirmed."""
+    if not spec.config.command:
+        return [sys.executable, str(Path(sys.argv[0]).with_name("stationmaster_script.py")), str(reporter.attempt.path)]
+    confirmed.hold(spec)
+    return commandline.runnable(commandline.words(spec.config), sys.executable, Path(spec.project_dir))
+
+
+def _environment(spec: Spec, reporter: Reporter) -> dict[str, str]:
+    """This process's own, and what carries the probe; the project's environment comes first on PATH."""
+    own = {**os.environ, ATTEMPT: str(reporter.attempt.path), BEGAN: repr(time.monotonic() - reporter.elapsed())}
+    if not spec.config.command:
+        return own
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [str(REACH), own.get("PYTHONPATH")]))
+    folder = os.path.dirname(os.path.abspath(sys.executable))
+    own["PATH"] = os.pathsep.join(filter(None, [folder, own.get("PATH")]))
+    if sys.prefix != sys.base_prefix:
+        own["VIRTUAL_ENV"] = sys.prefix
+    return own
+
+
+def _die(number: int) -> None:
+    """Ends this process by the signal that ended the command, so that the supervisor sees it as it was."""
+    faulthandler.disable()
+    signal.signal(number, signal.SIG_DFL) if number not in (signal.SIGKILL, signal.SIGSTOP) else None
+    os.kill(os.getpid(), number)
+    time.sleep(60.0)

@@ -1,7 +1,8 @@
 """The user's code exactly as it was confirmed: its files are read once, hashed, and what was hashed is what runs.
 
 So nothing can be swapped between the check and the import, and no compiled file beside them runs in their place. Not
-covered: files imported by a computed name, installed packages, and files that the code opens itself.
+covered: files imported by a computed name, installed packages, and files that the code opens itself; what a command
+starts reads its files anew.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from . import entry
+from . import commandline, entry
 from .contract import Spec
 from .errors import ModelError
 
@@ -26,10 +27,16 @@ def hold(spec: Spec) -> None:
     config, project = spec.config, Path(spec.project_dir)
     if not spec.facts.entry_sha256 or config.framework == "transformers":
         return
-    contents = entry.contents(entry.resolve(config.model_path, project), project)
-    if entry.sha256(contents, project) != spec.facts.entry_sha256:
+    if config.framework == "script":
+        words = commandline.words(config)
+        contents = commandline.contents(words, project)
+        found = commandline.sha256(words, project, contents)
+    else:
+        contents = entry.contents(entry.resolve(config.model_path, project), project)
+        found = entry.sha256(contents, project)
+    if found != spec.facts.entry_sha256:
         raise ModelError(
-            f"{Path(config.model_path).name} or a file it imports changed since it was confirmed.",
+            f"{Path(config.model_path).name} or a file it imports or names changed since it was confirmed.",
             "Put it back as it was, or show the configuration again and start a new run.",
         )
     sys.meta_path.insert(0, _Finder(contents))

@@ -128,6 +128,9 @@ class TrainingConfig:
     """While another run of this person uses the device: `refuse` the start, `queue` behind that run, or `share` it."""
     script_args: tuple[str, ...] = ()
     """Arguments of a script that runs as it is (`framework: script`, chosen by the change `script`)."""
+    command: tuple[str, ...] = ()
+    """The command line of a launcher or program that runs as it is (`torchrun train.py`), without a shell; empty: the
+    script is run by the project's Python."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Options of one adapter (for example `lora_r` for transformers), validated by that adapter's policy."""
 

@@ -89,7 +89,7 @@ def of_failure(failure: Failure) -> Ending:
 def _of_failure(failure: Failure, oom_evidence: str) -> Ending:
     cause = failure.cause if failure.cause in CAUSES else "exception"
     message = f"{failure.error}: {failure.message}" if failure.message else failure.error
-    if cause == "exception" and oom_evidence:
+    if cause in ("exception", "signal") and oom_evidence:
         return Ending("failed", "oom", f"{message} ({oom_evidence})", "", failure.where)
     return Ending("failed", cause, message, failure.way_out, failure.where)
 

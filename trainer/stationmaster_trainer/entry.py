@@ -55,6 +55,13 @@ def local_files(entry: Path, project_dir: Path) -> list[Path]:
     return [entry.resolve(), *sorted(found - {entry.resolve()})]
 
 
+def module_files(name: str, project_dir: Path) -> list[Path]:
+    """What `python -m name` runs of the project's own, with the local imports; empty for an installed module."""
+    root = project_dir.resolve()
+    found = _module_files(name, (root,)) | _module_files(f"{name}.__main__", (root,))
+    return list(dict.fromkeys(other for path in sorted(found) for other in local_files(path, project_dir)))
+
+
 def entry_sha256(entry: Path, project_dir: Path) -> str:
     """SHA-256 over the names and contents of `local_files`. Raises ModelError when one cannot be read."""
     return sha256(contents(entry, project_dir), project_dir)

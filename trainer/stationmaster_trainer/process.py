@@ -66,6 +66,28 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def parent(pid: int) -> int:
+    """Process id of the parent; 0 when there is no such process."""
+    fields = _stat(pid)
+    return int(fields[1]) if fields else 0
+
+
+def chain(top: int, pid: int) -> list[int]:
+    """The processes from `top` down to its descendant `pid`; empty when that is none of its."""
+    found = [pid]
+    while found[-1] != top:
+        above = parent(found[-1])
+        if above <= 1 or len(found) > 1000:
+            return []
+        found.append(above)
+    return found[::-1]
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """CPU time of the process and of its living descendants; looking costs some milliseconds."""
+    return cpu_seconds(pid) + sum(map(cpu_seconds, descendants(pid)))
+
+
 def catches(pid: int, number: int) -> bool:
     """Whether the process has a handler for the signal; False where that cannot be known."""
     try:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from . import actions, codec, control, process, rundir
@@ -51,13 +52,14 @@ class Outcome:
 class Reporter:
     """One per worker. `write` and the flags are cheap enough for every step; `close` waits until all is on disk."""
 
-    def __init__(self, attempt: AttemptDir, spec: Spec) -> None:
+    def __init__(self, attempt: AttemptDir, spec: Spec, path: Path | None = None, began: float | None = None) -> None:
+        """`path`: another file than the attempt's stream; `began`: when the worker did, on the monotonic clock."""
         self.attempt = attempt
         self.spec = spec
-        self._start = time.monotonic()
+        self._start = time.monotonic() if began is None else began
         self._run = RunDir(attempt.path.parent.parent)
         self._folder = rundir.identity(self._run.path)
-        self._descriptor = os.open(attempt.stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path or attempt.stream, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._queue: deque[Record] = deque()
         self._pending = b""
         self._urgent = threading.Event()
@@ -153,6 +155,12 @@ class Reporter:
             if asked is not None:
                 self.write(replace(asked, time=time.time(), elapsed=self.elapsed(), step=step))
             self.write(Ack(time.time(), self.elapsed(), step, name))
+
+    def obeyed(self, control: str, step: int) -> None:
+        """Says that another process of the attempt obeyed this one request."""
+        if control not in self._acked:
+            self._acked.add(control)
+            self.write(Ack(time.time(), self.elapsed(), step, control))
 
     def flush(self) -> None:
         """Writes and syncs what is queued, from the calling thread. Raises OSError when the log cannot be written."""

@@ -70,6 +70,11 @@ class AttemptDir:
         return self.path / "recorder.log"
 
     @property
+    def told(self) -> Path:
+        """What processes below the worker tell, for a script that runs as it is: one writer a file (`messenger.py`)."""
+        return self.path / "told"
+
+    @property
     def stacks(self) -> Path:
         """Stack dumps of the worker (faulthandler), appended on SIGUSR1."""
         return self.path / "stacks.txt"

@@ -85,7 +85,7 @@ class Supervisor:
         self._earlier: dict[int, float] = {}
         self._child: Child | None = None
         self._me = process.identify(os.getpid())
-        self._cpu_then = 0.0
+        self._cpu_then, self._cpu_due = 0.0, False
         self._last_record_at: float | None = None
         self._terminated = self._gone = False
         self._chores_at = 0.0
@@ -168,8 +168,7 @@ class Supervisor:
         decided = self._signals.see(changes)
         news = awake or bool(changes) or decided
         self._bulletin.due |= news or isinstance(record, (Started, Eval, Checkpoint, Action))
-        if self._child is not None:
-            self._cpu_then = process.cpu_seconds(self._child.pid)
+        self._cpu_due = True
 
     def _obey(self, child: Child, now: float) -> None:
         """Requests to stop, by control file or by a signal to this process; and a worker that has ended but stays."""
@@ -207,7 +206,7 @@ class Supervisor:
         silent = self._watchdog.overdue(now)
         if silent is None or self._bulletin.state not in ("starting", "running"):
             return
-        busy = process.cpu_seconds(child.pid) - self._cpu_then
+        busy = process.tree_cpu_seconds(child.pid) - self._cpu_then
         limit, phase = self._watchdog.limit, self._watchdog.phase
         if self._alerts.stalled(self._progress.step, silent, limit, phase, busy, self._attempt.stacks):
             child.dump_stacks()
@@ -222,6 +221,8 @@ class Supervisor:
             self._stop(child, "run_folder_gone", now)
         if self._gone:
             return
+        if self._cpu_due:
+            self._cpu_then, self._cpu_due = process.tree_cpu_seconds(child.pid), False
         self._keeper.tick(now)
         self._bulletin.due |= self._alerts.logging(self._progress.step, self._keeper.trouble())
         self._signals.place()

@@ -12,8 +12,9 @@ import time
 import traceback
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
-from . import adopted, codec, confirmed, failure, plugins, redact, rundir
+from . import codec, confirmed, failure, plugins, redact, rundir
 from .contract import SCRIPT, Finished, Launch, Spec
 from .ending import EXIT_DISK_ERROR, EXIT_DISK_FULL
 from .reporter import Outcome, Reporter
@@ -50,8 +51,7 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thr
     try:
         reporter.phase("import")
         confirmed.hold(spec)
-        script = spec.config.framework == SCRIPT
-        adapter = adopted if script else plugins.find("adapters", spec.config.framework)
+        adapter = _adapter(spec.config.framework)
         record.join(RECORD_SECONDS)  # it was written while the framework loaded: before the first step
         if not reporter.attempt.environment.exists():
             reporter.note("environment.json could not be written before the training", level="warning")
@@ -68,6 +68,15 @@ def _train(spec: Spec, launch: Launch, reporter: Reporter, record: threading.Thr
     reporter.write(_finished(outcome, reporter))
     reporter.flush()
     return 0
+
+
+def _adapter(framework: str) -> Any:
+    """What trains; of a script that runs as it is, what runs it."""
+    if framework == SCRIPT:
+        from . import adopted
+
+        return adopted
+    return plugins.find("adapters", framework)
 
 
 def _print_traceback() -> None:

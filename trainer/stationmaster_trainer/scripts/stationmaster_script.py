@@ -1,0 +1,16 @@
+"""Runs the script of a run as it is, below its worker. A script path, so that no file of the project can stand in."""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    here = os.path.dirname(os.path.abspath(__file__))
+    named = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    rest = [part for part in sys.path if part and os.path.abspath(part) not in (here, *named)]
+    sys.path[:] = [here, *rest]
+    from stationmaster_trainer import scripted
+
+    installed = (i for i, part in enumerate(sys.path) if "site-packages" in part or "dist-packages" in part)
+    place = next(installed, len(sys.path))
+    sys.path[place:place] = named  # behind the standard library: a json.py there must not hide json
+    sys.exit(scripted.main(sys.argv[1]))
