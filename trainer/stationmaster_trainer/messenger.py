@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fcntl
+import multiprocessing
 import os
 import signal
 import sys
@@ -51,6 +52,18 @@ def rank() -> int | None:
     except Exception:
         pass
     return env_rank()
+
+
+def one_of_several() -> bool:
+    """Whether this process is one of several that train together, or may be: started by a launcher or another one."""
+    sizes = [os.environ.get(name, "") for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")]
+    if any(size.isdigit() and int(size) > 1 for size in sizes) or multiprocessing.parent_process() is not None:
+        return True
+    distributed: Any = sys.modules.get("torch.distributed")
+    try:
+        return bool(distributed.is_initialized() and distributed.get_world_size() > 1)
+    except Exception:  # not loaded, or not built in
+        return False
 
 
 def tell_failure(attempt: AttemptDir, error: BaseException, spec: Spec, step: int, elapsed: float) -> None:

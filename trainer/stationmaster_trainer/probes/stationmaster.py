@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import orders
+from .. import messenger, orders
 from ..checkpoint import Label, Saver
 from ..control import requests
 from ..manifest import verify
@@ -50,7 +50,12 @@ def watch(
     """
     _kept.check(objects)
     finder: Any = next((one for one in sys.meta_path if isinstance(getattr(one, "probe", None), Probe)), None)
-    return Run(finder.probe if finder is not None else None, total_steps or 0, save_every or 0, trees, objects)
+    probe: Probe | None = finder.probe if finder is not None else None
+    if probe is not None and messenger.one_of_several():
+        words = "stationmaster.watch: one of several processes trains here: no checkpoints of the run, no resume"
+        probe.reporter.note(words, probe.steps, level="warning")
+        probe = None
+    return Run(probe, total_steps or 0, save_every or 0, trees, objects)
 
 
 class Run:
