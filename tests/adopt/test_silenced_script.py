@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_adopted_script import ended, eventually, log, rows, status
+from adopted_runs import ended, eventually, log, rows, status
 from test_wrapped_command import WAIVED, started
 
 LOOP = """

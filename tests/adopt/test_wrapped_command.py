@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import wrapped_scripts as scripts
-from test_adopted_script import ended, eventually, log, rows, status
+from adopted_runs import ended, eventually, log, rows, status
 
 WAIVED = {"waive_reason": "a test of the run alone"}
 
@@ -113,7 +113,9 @@ def test_an_exception_below_two_launchers_is_the_cause_and_their_exit_code_is_no
 def test_the_yes_covers_every_local_file_that_the_command_names(wrapper: tuple[Any, Any, Path]) -> None:
     chat, project, _ = wrapper
     project.write("cfg.yaml", "lr: 0.1\n")
-    digest = chat.accepted("propose_config", changes={"script_args": ["2", "--config=cfg.yaml"]}).facts["digest"]
+    chat.accepted("propose_config", changes={"script": "train.sh", "script_args": ["2", "--config=cfg.yaml"]})
+    chat.accepted("check_validation", **WAIVED)
+    digest = chat.accepted("propose_config").facts["digest"]
     for name, text in (("cfg.yaml", "lr: 0.2\n"), ("single.py", scripts.SINGLE + "# more\n")):
         before = (project.path / name).read_text()
         project.write(name, text)

@@ -126,7 +126,8 @@ class Messenger:
     def write(self, record: Record) -> None:
         """Tells a record, or keeps it as long as nothing shows that this process trains."""
         self._step = max(self._step, getattr(record, "step", 0))
-        reporter = self._heard(isinstance(record, (Started, Train, Eval)))
+        own = isinstance(record, Note) and record.facts.get("sight_level") == "full"  # the script says that it trains
+        reporter = self._heard(own or isinstance(record, (Started, Train, Eval)))
         if reporter is not None:
             reporter.write(record)
             if isinstance(record, Checkpoint):  # the process may be ended for a stop as soon as it is saved
