@@ -198,10 +198,10 @@ def propose(
     smoke = preflight.standing(plan, resolved, parts)
     if smoke is None:
         since = plan.smoke.time if plan.smoke is not None else 0.0
-        words = preflight_text.missing(preflight.void(plan, resolved, parts), since, script=True)
+        said = preflight_text.missing(preflight.void(plan, resolved, parts), since, script=True)
     else:
-        words, findings = preflight_text.smoke(smoke, resolved, 0), (*findings, *smoke.facts.findings)
-    shown, parts = replace(shown, smoke=words, findings=findings), preflight.bound(parts, smoke)
+        said, findings = preflight_text.smoke(smoke, resolved, 0), (*findings, *smoke.facts.findings)
+    shown, parts = replace(shown, smoke=said, findings=findings), preflight.bound(parts, smoke)
     proposal = Proposal(
         config=resolved,
         facts=DataFacts(0, 0, 0, 0, 0, entry_sha256=parts["model file"]),
