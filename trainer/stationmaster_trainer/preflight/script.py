@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .. import entry
+from .. import commandline
 from ..contract import TrainingConfig
 from ..facts import Finding, SmokeFacts
 
@@ -23,8 +23,9 @@ NOT_CHECKED = {"steps, loss and learning": WHY, "memory, checkpoints and resume"
 
 def look(config: TrainingConfig, project: Path) -> SmokeFacts:
     """Raises ModelError when the script or a file that it imports cannot be read."""
-    path = entry.resolve(config.model_path, project)
-    files = entry.contents(path, project)
+    contents = commandline.contents(commandline.words(config), project)
+    files = {path: content for path, content in contents.items() if path.suffix == ".py"}
+    folders = dict.fromkeys((*(path.parent for path in files), project))
     trees: dict[str, ast.Module] = {}
     findings: list[Finding] = []
     for file, content in files.items():
@@ -37,15 +38,25 @@ def look(config: TrainingConfig, project: Path) -> SmokeFacts:
     version = ".".join(map(str, sys.version_info[:2]))
     checked = [f"{len(trees)} of {len(files)} of its files compile under Python {version}"]
     names = dict(one for name, tree in trees.items() for one in _imports(tree, name))
-    gone = [(name, place) for name, place in sorted(names.items()) if not _found(name, (path.parent, project))]
+    gone = [(name, place) for name, place in sorted(names.items()) if not _found(name, tuple(folders))]
     findings += [_missing(name, place, files.values()) for name, place in gone]
     checked.append(f"{len(names) - len(gone)} of {len(names)} imported packages are there")
     known, whole = _options(trees.values())
+    arguments = _arguments(config)
+    whole = whole and arguments is not None
     if known and whole:
-        findings += _unknown(config.script_args, sorted(known))
+        findings += _unknown(arguments or (), sorted(known))
         checked.append(f"arguments compared with the {len(known)} options of its parser")
     missing = NOT_CHECKED | ({} if known and whole else {"arguments": "its options cannot be read from its source"})
     return SmokeFacts("", 0, checked=tuple(checked), not_checked=missing, findings=tuple(findings))
+
+
+def _arguments(config: TrainingConfig) -> tuple[str, ...] | None:
+    """What the Python script itself is given; None when a shell script or a tool decides that."""
+    words = commandline.words(config)
+    if config.model_path not in words or not config.model_path.endswith(".py"):
+        return None
+    return words[words.index(config.model_path) + 1 :]
 
 
 def _parsed(content: bytes, name: str) -> ast.Module | Finding:
