@@ -9,6 +9,7 @@ import pytest
 from adopted_runs import ended, eventually, log, rows, status
 from test_wrapped_command import WAIVED, started
 
+pytestmark = pytest.mark.timeout(400)
 LOOP = """
 import csv, json, os, sys, time
 

@@ -11,6 +11,7 @@ import pytest
 import wrapped_scripts as scripts
 from adopted_runs import ended, eventually, log, rows, status
 
+pytestmark = pytest.mark.timeout(400)
 WAIVED = {"waive_reason": "a test of the run alone"}
 
 
