@@ -15,6 +15,7 @@ import pytest
 
 from stationmaster_trainer import lease
 
+pytestmark = pytest.mark.timeout(900)
 SETTINGS = {"epochs": 3, "num_threads": 1}
 
 
