@@ -33,6 +33,15 @@ def test_metrics_hold_exactly_what_the_script_prints_itself(loop: tuple[Any, Any
     assert logged == [tuple(map(float, line)) for line in printed]
 
 
+def test_the_validation_loss_is_derived_from_the_loss_function_over_the_held_out_loader(
+    loop: tuple[Any, Any, Path],
+) -> None:
+    _, _, run = loop
+    (printed,) = re.findall(r"val (\S+)", log(run))
+    found = {int(row["step"]): float(row["eval/loss"]) for row in rows(run) if row["eval/loss"]}
+    assert found == {12: pytest.approx(float(printed), rel=1e-5)}
+
+
 def test_the_adopted_script_computes_bit_for_bit_what_the_bare_one_does(loop: tuple[Any, Any, Path]) -> None:
     _, project, run = loop
     command = [sys.executable, "train.py", "--steps", "12"]
@@ -47,7 +56,7 @@ def test_a_script_that_ends_by_itself_has_succeeded_and_says_what_was_seen(loop:
     assert "succeeded, step 12/?" in text
     assert "exit code 0; 12 optimizer steps were seen" in text
     assert (
-        "Sight: loop (PyTorch): steps, loss, learning rate and gradient norm" in text
+        "Sight: loop (PyTorch): steps, loss, learning rate, gradient norm and validation loss (derived" in text
         and "resume_run: not available" in text
     )
     assert "Training Complete" in chat.accepted("summarize", run=run.name).text

@@ -66,6 +66,8 @@ class Probe:
         """Whether a library tells what its validations give, so that nothing need be derived."""
         self.on_step: Callable[[], None] = lambda: None
         """Called behind each step, once it is counted."""
+        self.ending: Callable[[], None] = lambda: None
+        """Called then too: a validation that was the script's last act is told."""
         self.closing: Callable[[], None] = lambda: None
         """Called when the script is over."""
         self.shared: dict[str, Any] = {}
@@ -140,6 +142,8 @@ class Probe:
 
     def close(self) -> None:
         """The script is over: a checkpoint that was begun is finished, and the last steps are told."""
+        with self.harmless("telling the last validation"):
+            self.ending()
         with self.harmless("finishing a checkpoint"):
             self.closing()
         self.flush()

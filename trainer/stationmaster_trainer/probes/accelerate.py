@@ -46,6 +46,7 @@ def _prepared(probe: Probe, *objects: Any, **named: Any) -> None:
 def _logged(probe: Probe, values: Any, *rest: Any, **named: Any) -> None:
     loss, metrics = _figures.split(_figures.held_out(values))
     if loss is not None:
+        probe.validation_told = True  # by its name: nothing need be derived any more
         probe.evaluated(loss, metrics)
 
 

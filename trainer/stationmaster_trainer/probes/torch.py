@@ -14,11 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import _sight
+from ._held_out import HeldOut
 from ._probe import Probe, Seen
 
 MODULE = "torch"
 _FORMATS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float64": "fp64"}
 SEEN = ("steps", "loss", "learning rate", "gradient norm")
+DERIVED = "validation loss (derived: the training's loss function over the held-out DataLoader)"
 UNSEEN = ("validation figures (they stand in worker.log)", "total steps")
 BY_HAND = ("steps (a backward pass each: there is no optimizer)", "loss", "gradient norm where it clips")
 MOST_PENDING = 4096
@@ -38,6 +40,7 @@ def install(torch: Any, probe: Probe) -> None:
     optimizer.Optimizer.__init__ = look.made(optimizer.Optimizer.__init__)
     torch.Tensor.backward = look.backward(torch.Tensor.backward)
     utils.clip_grad_norm_ = utils.clip_grad.clip_grad_norm_ = look.clip(utils.clip_grad_norm_)
+    look.held_out.install()
     torch.nn.Module.eval = look.eval(torch.nn.Module.eval)
     scaler = torch.amp.GradScaler
     scaler.scale, scaler.step = look.scale(scaler.scale), look.scaler_step(scaler.step)
@@ -48,6 +51,8 @@ class _Look:
 
     def __init__(self, torch: Any, probe: Probe) -> None:
         self.torch, self.probe = torch, probe
+        self.held_out = HeldOut(torch, probe, self._tell_derived)
+        probe.ending = self.held_out.finish
         self.losses: list[tuple[Any, float]] = []
         """Loss and divisor of each backward pass since the last step."""
         self.clipped: list[Any] = []
@@ -124,6 +129,18 @@ class _Look:
         loss = f"loss (mean of {self.accumulation} backward passes)" if self.accumulation > 1 else "loss"
         seen = [loss if name == "loss" else name for name in SEEN]
         self.probe.sight("loop", "PyTorch", seen, (*(["its other optimizers"] if self.several else []), *UNSEEN))
+
+    def _tell_derived(self) -> None:
+        if self.probe.level in ("", "loop"):
+            self.probe.sight("loop", "PyTorch", (*SEEN, DERIVED), ("total steps",))
+
+    def _trains(self, module: Any) -> bool:
+        """Whether the optimizer whose steps count moves parameters of this module."""
+        optimizer = self.primary() if self.primary is not None else None
+        if optimizer is None:
+            return False
+        moved = {id(one) for group in optimizer.param_groups for one in group["params"]}
+        return any(id(one) in moved for one in module.parameters())
 
     def _norm(self, optimizer: Any) -> Any:
         """Global L2 norm of the gradients before clipping; None when there is none that can be read."""
@@ -205,7 +222,9 @@ class _Look:
                 self.complete()
                 if tensor.numel() == 1:
                     loss = self.scaled[1] if self.scaled[0] is tensor else tensor
-                    self.losses.append((loss.detach().clone().reshape(()), _divisor(loss)))
+                    divisor = _divisor(loss)
+                    self.losses.append((loss.detach().clone().reshape(()), divisor))
+                    self.held_out.trained(loss, divisor)
                 self.scaled = (None, None)
             return original(tensor, *arguments, **named)
 
@@ -283,6 +302,8 @@ class _Look:
             with self.probe.harmless("noticing a validation"):
                 if self.probe.steps and not self.probe.validation_told:
                     self.probe.evaluating()
+                    if self._trains(module):
+                        self.held_out.begins()
             return original(module)
 
         return evaluate
