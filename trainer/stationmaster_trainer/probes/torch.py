@@ -127,12 +127,13 @@ class _Look:
             return
         self.told = True
         loss = f"loss (mean of {self.accumulation} backward passes)" if self.accumulation > 1 else "loss"
-        seen = [loss if name == "loss" else name for name in SEEN]
-        self.probe.sight("loop", "PyTorch", seen, (*(["its other optimizers"] if self.several else []), *UNSEEN))
+        seen = [loss if name == "loss" else name for name in SEEN] + ([DERIVED] if self.held_out.main else [])
+        unseen = UNSEEN[1:] if self.held_out.main else UNSEEN
+        self.probe.sight("loop", "PyTorch", seen, (*(["its other optimizers"] if self.several else []), *unseen))
 
     def _tell_derived(self) -> None:
-        if self.probe.level in ("", "loop"):
-            self.probe.sight("loop", "PyTorch", (*SEEN, DERIVED), ("total steps",))
+        self.told = self.told or self.probe.level == "loop"
+        self._tell_sight()
 
     def _trains(self, module: Any) -> bool:
         """Whether the optimizer whose steps count moves parameters of this module."""
