@@ -162,6 +162,14 @@ def template(line: str, shape: Line) -> re.Pattern[str] | None:
     return re.compile("".join([*parts, "$"]), re.MULTILINE)
 
 
+def pieces(line: str) -> tuple[str, ...]:
+    """The fixed text before each figure and behind the last, its outer blanks left out."""
+    found = list(NUMBER.finditer(line))
+    ends = [0, *(match.end() for match in found)]
+    starts = [*(match.start() for match in found), len(line)]
+    return tuple(line[end:start].strip(" ") for end, start in zip(ends, starts, strict=True))
+
+
 def _literal(text: str) -> str:
     """Text between figures: blanks may be more or fewer, as columns are padded; letters and signs are the same."""
     return "".join("[ \\t]*" if part.isspace() else re.escape(part) for part in re.split(r"(\s+)", text) if part)

@@ -19,6 +19,8 @@ from ._reading import Mapping, Reading
 
 SAMPLE = 400
 """Rows that are looked at before the columns are named."""
+LATER = 50_000
+"""Rows behind them in which further columns are looked for: a validation may come after thousands of steps."""
 POSITION = "position"
 """Column of a figure `n/total` without a name."""
 MOST_RECORDS = 25_000
@@ -75,6 +77,26 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Values:
+    """A block of equally long columns of values (numbers, texts, None)."""
+
+    names: Sequence[str]
+    cells: Sequence[Sequence[Any]]
+
+    @property
+    def size(self) -> int:
+        return len(self.cells[0])
+
+    def column(self, name: str) -> Cells:
+        """The cells; None when no row has any (or when the name is a sum of columns)."""
+        cells = self.cells[self.names.index(name)] if name in self.names else None
+        return None if cells is None or (cells[0] is None and cells.count(None) == len(cells)) else cells
+
+    def row(self, place: int) -> Row:
+        return {name: cells[place] for name, cells in zip(self.names, self.cells, strict=True)}
+
+
+@dataclass(frozen=True)
 class Layout:
     """What a reader knows of its format beforehand."""
 
@@ -89,6 +111,26 @@ class Layout:
     """Rows to be expected."""
     lines: bool = False
     """Whether it is read line by line."""
+
+
+def sample(blocks: Iterable[Block]) -> list[Row]:
+    """The first rows, and of those behind them one for each other set of names."""
+    rows: list[Row] = []
+    known: set[tuple[str, ...]] = set()
+    seen = 0
+    for block in blocks:
+        first = min(block.size, max(0, SAMPLE - seen))
+        rows += map(block.row, range(first))
+        later = range(first, block.size) if isinstance(block, Rows) else range(first, min(block.size, first + 1))
+        known.update(map(tuple, rows) if first else ())
+        for row in map(block.row, later) if len(known) < SAMPLE else ():
+            if tuple(row) not in known:
+                known.add(tuple(row))
+                rows.append(row)
+        seen += block.size
+        if seen >= LATER:
+            break
+    return rows
 
 
 def reading(

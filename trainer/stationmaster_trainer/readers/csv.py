@@ -103,18 +103,36 @@ def _blocks(path: Path, delimiter: str, names: Sequence[str], found: Reading) ->
         if not lines:
             yield Rows([])
         for start in range(0, len(lines), TOGETHER):
-            part = [line for line in lines[start : start + TOGETHER] if line]
+            part = list(filter(None, lines[start : start + TOGETHER]))
+            columns = _plain(part, delimiter, names)
+            if columns:
+                yield Columns(names, columns)
+                continue
             rows = _cells(part, delimiter)
             found.skipped += max(0, len(part) - len(rows))
             if set(map(len, rows)) != {len(names)}:
                 found.skipped += sum(1 for row in rows if len(row) != len(names) and any(map(str.strip, row)))
                 rows = [row for row in rows if len(row) == len(names)]
-            columns = list(zip(*rows, strict=True))
+            columns = list(map(list, zip(*rows, strict=True)))
             if columns and any(names[0] in cell for cell in columns[0] if not cell[:1].isdigit()):
                 rows = [row for row in rows if not all(map(_same, row, names))]
-                columns = list(zip(*rows, strict=True))
+                columns = list(map(list, zip(*rows, strict=True)))
             if columns:
                 yield Columns(names, columns)
+
+
+def _plain(lines: Sequence[str], delimiter: str, names: Sequence[str]) -> list[list[str]] | None:
+    """The columns of lines without quotes, blanks or another header among them, all of them whole rows: these need no
+    parser."""
+    text = f"{delimiter}\n{delimiter}".join(lines)
+    if '"' in text or " " in text or not text or names[0] in text:
+        return None
+    cells = text.split(delimiter)
+    width = len(names) + 1
+    ends = cells[len(names) :: width]
+    if len(cells) != width * len(lines) - 1 or ends.count("\n") != len(lines) - 1:
+        return None
+    return [cells[place::width] for place in range(len(names))]
 
 
 def _same(cell: str, name: str) -> bool:

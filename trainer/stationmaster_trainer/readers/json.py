@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import FormatError
 from . import _document, _lines
 from ._reading import Mapping, Reading
-from ._table import SAMPLE, Layout, Rows, reading
+from ._table import Layout, Rows, reading, sample
 
 RANK = 50
 """Place among the readers that are asked whether they know a file."""
@@ -39,4 +39,4 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
     if not rows:
         raise FormatError(f"{path} holds no table: no list of rows and no lists by name.", "Give a training log.")
     layout = Layout("JSON document", sparse=True, rows=len(rows))
-    return reading(path, layout, rows[:SAMPLE], lambda found: iter([Rows(rows)]), mapping)
+    return reading(path, layout, sample([Rows(rows)]), lambda found: iter([Rows(rows)]), mapping)

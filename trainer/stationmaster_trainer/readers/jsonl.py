@@ -4,8 +4,8 @@ and skipped."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from itertools import islice
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,17 @@ from ..contract import RECORDS, Record
 from ..errors import FormatError
 from . import _lines
 from ._reading import Mapping, Reading
-from ._table import SAMPLE, Layout, Rows, reading
+from ._strides import cut, stretches
+from ._table import Block, Layout, Rows, Values, reading, sample
 
 SCAN = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 """The C scanner alone: a third of the time of json.loads for short lines."""
 TOGETHER = 2000
 """Lines that are parsed in one stroke; where one of them is damaged, each by itself."""
+FIELD = re.compile(r'"((?:[^"\\]|\\.)*)"\s*:\s*("(?:[^"\\]|\\.)*"|[^,"{}\[\]\s]+)')
+"""A name and its plain value, in a line that is an object."""
+ATTEMPTS = 4
+"""Blocks in a row that were not of one form, after which none is tried."""
 DEEP = 4
 """Levels of nested objects whose names are joined."""
 RANK = 60
@@ -42,7 +47,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
     Raises FormatError for a file that cannot be read or holds no row with a loss, ConfigError for a mapping that does
     not fit.
     """
-    head = list(islice((row for block in _blocks(path, Reading("", {}, iter(()))) for row in block.rows), SAMPLE))
+    head = sample(_blocks(path, Reading("", {}, iter(()))))
     if head and head[0].get("kind") in RECORDS and not mapping:
         return _own(path)
     if not head:
@@ -65,16 +70,68 @@ def _own(path: Path) -> Reading:
     return found
 
 
-def _blocks(path: Path, found: Reading) -> Iterator[Rows]:
+def _blocks(path: Path, found: Reading) -> Iterator[Block]:
+    failed = 0
     for lines, dropped in _lines.blocks(path, found):
         found.skipped += dropped
         if not lines:
             yield Rows([])
         for start in range(0, len(lines), TOGETHER):
-            part = [line for line in lines[start : start + TOGETHER] if line]
-            rows = _together(part) or [row for line in part if (row := _object(line)) is not None]
-            found.skipped += sum(1 for line in part if line.strip()) - len(rows) if len(rows) < len(part) else 0
-            yield Rows(rows)
+            part = list(filter(None, lines[start : start + TOGETHER]))
+            same = _alike(part) if failed < ATTEMPTS else None
+            failed = 0 if same else failed + 1
+            yield from same or [_rows(part, found)]
+
+
+def _rows(lines: list[str], found: Reading) -> Rows:
+    rows = _together(lines) or [row for line in lines if (row := _object(line)) is not None]
+    found.skipped += sum(1 for line in lines if line.strip()) - len(rows) if len(rows) < len(lines) else 0
+    return Rows(rows)
+
+
+def _alike(lines: Sequence[str]) -> list[Block] | None:
+    """Lines that hold the same names in the same order as blocks of whole columns; None when most do not, or when any
+    of them is damaged."""
+    names, pieces = _form(lines[len(lines) // 2]) if len(lines) > 2 else ((), ())
+    parted = cut(lines, pieces) if names else None
+    if parted is None:
+        return None
+    (front, *columns, back), others = parted
+    cells = [_values(column) for column in columns]
+    rows = {place: _object(lines[place]) for place in others}
+    if "".join(front).strip() or "".join(back).strip() or None in cells or None in rows.values():
+        return None
+    blocks: list[Block] = []
+    for start, end, place in stretches(len(lines), others):
+        if end > start:
+            blocks.append(Values(names, [column[start:end] for column in cells if column is not None]))
+        row = rows[place] if place is not None else None
+        blocks += [Rows([row])] if row is not None else []
+    return blocks
+
+
+def _form(line: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names, the fixed text before each value and behind the last); nothing for an object that is not flat."""
+    row = _object(line)
+    if not row or line.count("{") != 1:
+        return (), ()
+    names, pieces, end = [], [], 0
+    for match in FIELD.finditer(line):
+        names.append(match[1])
+        pieces.append(line[end : match.start(2)])
+        end = match.end()
+    if names != list(row):  # a name written with escapes, or twice; a value that is a list
+        return (), ()
+    return tuple(names), (*pieces, line[end:].rstrip())
+
+
+def _values(cells: Sequence[str]) -> list[Any] | None:
+    """The values of a column; None when one of them is none."""
+    try:
+        values: list[Any] = json.loads(f"[{','.join(cells)}]")
+    except (ValueError, RecursionError):
+        return None
+    return values if len(values) == len(cells) else None
 
 
 def _together(lines: list[str]) -> list[dict[str, Any]] | None:

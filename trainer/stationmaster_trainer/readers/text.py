@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from ..errors import FormatError
@@ -19,7 +18,8 @@ from ._cells import number
 from ._grammar import Line
 from ._names import NAMES, Row, normalise, useful
 from ._reading import Mapping, Reading
-from ._table import POSITION, SAMPLE, Block, Columns, Layout, Rows, reading
+from ._strides import MOST_OTHERS, cut, stretches
+from ._table import POSITION, Block, Columns, Layout, Rows, reading, sample
 
 TOGETHER = 1000
 """Lines of one block."""
@@ -29,6 +29,7 @@ MOST_USELESS = 2000
 NOTHING = Line((), (), ())
 LONGEST_LINE = 4000
 """Characters of a line that may hold figures; longer ones are dumps."""
+DIGITS = b"0123456789.+-eE "
 LOOKED_AT = 1 << 26
 """Characters in which the first line with a loss must stand."""
 EPOCHS = frozenset(NAMES["epoch"])
@@ -47,8 +48,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
     Raises FormatError for a file that cannot be read or where no figure is called a loss, ConfigError for a mapping
     that does not fit.
     """
-    rows = (row for block in _blocks(path, mapping, Reading("", {}, iter(())), LOOKED_AT) for row in _each(block))
-    head = list(islice(rows, SAMPLE))
+    head = sample(_blocks(path, mapping, Reading("", {}, iter(())), LOOKED_AT))
     if not head:
         raise FormatError(
             f"{path} holds no line with a loss that could be read.", "Name a figure of it: a mapping such as loss=cost."
@@ -61,10 +61,6 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
     return reading(path, layout, head, lambda found: _blocks(path, mapping, found), mapping)
 
 
-def _each(block: Block) -> Iterator[Row]:
-    return map(block.row, range(block.size))
-
-
 @dataclass
 class _Parser:
     """Turns lines into rows; remembers the forms of the lines that it has understood."""
@@ -73,6 +69,8 @@ class _Parser:
     patterns: list[tuple[re.Pattern[str], Line]] = field(default_factory=list)
     """The latest first."""
     either: tuple[re.Pattern[str], re.Pattern[str]] | None = None
+    wild: set[re.Pattern[str]] = field(default_factory=set)
+    """Patterns of lines that are not to be cut at their fixed text."""
     made: int = 0
     hits: int = 0
     """Patterns made so far, and lines that one of them knew."""
@@ -86,14 +84,46 @@ class _Parser:
         usual = self._usual(lines)
         if usual is not None:
             pattern, shape = usual
-            if not shape.checked and POSITION not in shape.names:
-                *cells, rest = zip(*self._either(pattern).findall("\n".join(lines)), strict=True)
-                others = [place for place, other in enumerate(rest) if other] if any(rest) else []
-                if len(rest) == len(lines) and 4 * len(others) <= len(lines):
-                    self.hits += len(lines) - len(others)
-                    yield from self._parted(shape, cells, others, lines)
-                    return
+            parted = None if shape.checked or POSITION in shape.names else self._cut(pattern, shape, lines)
+            if parted is not None:
+                cells, others = parted
+                self.hits += len(lines) - len(others)
+                yield from self._parted(shape, cells, others, lines)
+                return
         yield Rows([row for line in lines if (row := self.row(line))])
+
+    def _cut(
+        self, pattern: re.Pattern[str], shape: Line, lines: Sequence[str]
+    ) -> tuple[list[Sequence[str]], list[int]] | None:
+        """(columns of the lines of this form, places of the others); None when too few are of it."""
+        found = self._cut_at_pieces(pattern, shape, lines) if pattern not in self.wild else None
+        if found is not None:
+            return found
+        self.wild.add(pattern)
+        *cells, rest = zip(*self._either(pattern).findall("\n".join(lines)), strict=True)
+        others = [place for place, other in enumerate(rest) if other] if any(rest) else []
+        wanted = [place for place in range(len(rest)) if not rest[place]] if others else range(len(rest))
+        if len(rest) != len(lines) or MOST_OTHERS * len(others) > len(lines):
+            return None
+        return [[column[place] for place in wanted] if others else column for column in cells], others
+
+    def _cut_at_pieces(
+        self, pattern: re.Pattern[str], shape: Line, lines: Sequence[str]
+    ) -> tuple[list[Sequence[str]], list[int]] | None:
+        """The same without a look at each line, for a form whose figures have fixed text between them."""
+        probe = next((line for line in (lines[0], lines[len(lines) // 2], lines[-1]) if pattern.match(line)), "")
+        first, *between, last = _grammar.pieces(probe)
+        fixed = [*([first] if first else []), *between, *([last] if last else [])]
+        parted = cut(lines, fixed) if between else None
+        if parted is None:
+            return None
+        columns, others = parted
+        edges = [*(columns[:1] if first else []), *(columns[-1:] if last else [])]
+        figures = columns[bool(first) : len(columns) - bool(last)]
+        wanted: list[Sequence[str]] = [figures[place] for place in shape.places]
+        if any("".join(edge).strip() for edge in edges) or not all(map(_figures, wanted)):
+            return None
+        return wanted, others
 
     def _usual(self, lines: Sequence[str]) -> tuple[re.Pattern[str], Line] | None:
         """The form of two of three lines."""
@@ -113,14 +143,12 @@ class _Parser:
         self, shape: Line, cells: Sequence[Sequence[str]], others: Sequence[int], lines: Sequence[str]
     ) -> Iterator[Block]:
         """Stretches of one form as columns, the lines between them one by one."""
-        start = 0
-        for place in [*others, len(lines)]:
-            if place > start:
-                yield Columns(shape.names, [column[start:place] for column in cells])
-            row = self.row(lines[place]) if place < len(lines) else None
+        for start, end, place in stretches(len(lines), others):
+            if end > start:
+                yield Columns(shape.names, [column[start:end] for column in cells])
+            row = self.row(lines[place]) if place is not None else None
             if row:
                 yield Rows([row])
-            start = place + 1
 
     def row(self, line: str) -> Row | None:
         """What a line says; None for one without a figure that matters."""
@@ -172,16 +200,24 @@ class _Parser:
         return row
 
 
+def _figures(cells: Sequence[str]) -> bool:
+    """Whether every cell is a figure and nothing else: made of digits and their signs, or else looked at one by one."""
+    others = "".join(cells).encode().translate(None, DIGITS)
+    return not others or all(_grammar.NUMBER.fullmatch(cell.strip()) for cell in cells)
+
+
 def _blocks(path: Path, mapping: Mapping, found: Reading, most: int | None = None) -> Iterator[Block]:
     parser, seen = _Parser(mapping), 0
     for lines, dropped in _lines.blocks(path, found):
         found.skipped += dropped
         if not lines:
             yield Rows([])
-        if any("\x1b" in line or "\x08" in line for line in lines):
-            lines = list(map(_grammar.cleaned, lines))
         for start in range(0, len(lines), TOGETHER):
-            part = [line for line in lines[start : start + TOGETHER] if line and not line.isspace()]
+            part = list(filter(None, lines[start : start + TOGETHER]))
+            text = "\n".join(part)
+            if "\x1b" in text or "\x08" in text:
+                part = list(map(_grammar.cleaned, part))
+            part = [line for line in part if not line.isspace()] if "\n " in f"\n{text}" else part
             if part:
                 yield from parser.blocks(part)
         seen += sum(map(len, lines))

@@ -12,7 +12,7 @@ from ..errors import FormatError
 from . import _document, _lines
 from ._names import Row
 from ._reading import Mapping, Reading
-from ._table import SAMPLE, Layout, Rows, reading
+from ._table import Layout, Rows, reading, sample
 
 NAME = "trainer_state.json"
 RANK = 20
@@ -55,7 +55,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
         raise FormatError(f"{file} has no log_history.", "Give a state that the Trainer wrote.")
     rows: list[Row] = [row for row in history if isinstance(row, Tree) and "train_runtime" not in row]
     layout = Layout("Trainer state", sparse=True, rows=len(rows))
-    found = reading(file, layout, rows[:SAMPLE] or [{}], lambda _: iter([Rows(rows)]), mapping)
+    found = reading(file, layout, sample([Rows(rows)]) or [{}], lambda _: iter([Rows(rows)]), mapping)
     found.path = file
     found.total_steps = _whole(document.get("max_steps"))
     return found

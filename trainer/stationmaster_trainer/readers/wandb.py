@@ -11,7 +11,6 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from . import _lines, _wire, jsonl
 from . import json as documents
 from ._names import Row
 from ._reading import Mapping, Reading
-from ._table import SAMPLE, Layout, Rows, reading
+from ._table import SAMPLE, Layout, Rows, reading, sample
 
 MARK = b":W&B"
 BLOCK, HEAD = 32768, 7
@@ -57,7 +56,7 @@ def read(path: Path, mapping: Mapping = None) -> Reading:
         found = read_file(file, mapping)
         found.source, found.path = f"W&B {file.stem.rpartition('-')[2]}", file
         return found
-    head = list(islice((row for block in _blocks(file, Reading("", {}, iter(()))) for row in block.rows), SAMPLE))
+    head = sample(_blocks(file, Reading("", {}, iter(()))))
     if not head:
         raise FormatError(f"{file} holds no history: nothing was logged, or it is damaged.", "Give another run.")
     size = file.stat().st_size
