@@ -21,7 +21,7 @@ from ._reading import Mapping, Reading
 from ._strides import MOST_OTHERS, cut, stretches
 from ._table import POSITION, Block, Columns, Layout, Rows, reading, sample
 
-TOGETHER = 1000
+TOGETHER = 4000
 """Lines of one block."""
 MOST_PATTERNS = 24
 """Forms of lines that are kept; the least lately used goes."""
