@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _POLL = 0.05
+SLOW_SECONDS = 25.0
+"""How much longer a supervisor may take that has not complained; a client cuts a call at 60."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def start_attempt(
     )  # fmt: skip
     if attempt is not None and not begun(attempt):
         local.start(run, attempt, environment.supervisor)
-        if wait_seconds > 0 and not _taken_over(run, attempt, wait_seconds):
+        if wait_seconds > 0 and not _came_up(run, attempt, wait_seconds):
             said = last_line(attempt.supervisor_log) or "nothing"
             raise RunError(f"the supervisor of run {run.name} did not come up; it said: {said}", f"See {attempt.path}.")
     return view(run)
@@ -217,6 +219,13 @@ def _settled(run: RunDir, seconds: float = 5.0) -> RunView:
     while (seen := view(run)).alive and seen.over and time.monotonic() < deadline:
         time.sleep(_POLL)
     return seen
+
+
+def _came_up(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
+    """Whether a supervisor took over; one that has said nothing is only slow, on a machine with too much to do."""
+    if _taken_over(run, attempt, seconds):
+        return True
+    return not last_line(attempt.supervisor_log) and _taken_over(run, attempt, SLOW_SECONDS)
 
 
 def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:

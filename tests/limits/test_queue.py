@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "process"))
-
 from process_bench import Bench, end_processes, eventually, pid_of, until
 
 from stationmaster_server import runs
