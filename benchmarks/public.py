@@ -92,8 +92,9 @@ def _visited(one: Case, projects: Path, options: argparse.Namespace) -> Kept:
     if not options.again:
         with visit.visiting(folder, given, projects / "server.log") as client:
             try:
-                seen = seen or visit.run(client, one)
+                seen = seen or (None if one.endless else visit.run(client, one))
                 stopped = None if options.no_stop else visit.stop(client, one)
+                seen = visit.look(Path(stopped.folder)) if stopped and one.endless else seen
             except (RuntimeError, OSError) as error:
                 trouble = f"{type(error).__name__}: {str(error)[:600]}"
     stop = asdict(stopped) if stopped is not None else before.get("stop")

@@ -25,16 +25,19 @@ class Printed:
     """What is recorded of a printed 1: 0.5 where the script prints the sum of two losses, of which the mean is seen."""
     every: int = 1
     """Optimizer steps from one match to the next, without the group `at`."""
+    mean: bool = False
+    """Whether the printed figure is the mean of the last `every` steps."""
 
     def found(self, output: str) -> list[tuple[int, float, float]]:
-        """(optimizer step, value, half a unit of its last printed digit) of each match; `step` 0 cannot be placed."""
+        """(optimizer step, value, how far off it may be: half its last printed digit) of each match; `step` 0 cannot be placed."""
         pattern = re.compile(self.pattern)
         placed = []
         for number, match in enumerate(pattern.finditer(output)):
             said = match["value"].strip("',%}")
             at = int(match["at"]) / self.per if "at" in pattern.groupindex else number * self.every
             if number >= self.skip:
-                placed.append((round(at + self.first), float(said) * self.factor, _half_a_digit(said) * self.factor))
+                value, half = float(said) * self.factor, _half_a_digit(said) * self.factor
+                placed.append((round(at + self.first), value, max(half, 1e-6 * abs(value))))  # 1e-6: single precision
         return placed
 
 
@@ -66,6 +69,8 @@ class Case:
     printed: tuple[Printed, ...] = ()
     long: tuple[str, ...] = field(default=())
     """The command that is stopped in its middle."""
+    endless: bool = False
+    """Whether the script has no short form: it is stopped in its middle, and what was seen until then compared."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that the person has set, such as KERAS_BACKEND."""
 

@@ -35,7 +35,7 @@ def row(case: Case, seen: Seen | None, stopped: Stopped | None, trouble: str = "
         seen.state + (f" ({seen.cause})" if seen.cause else ""),
         _stop(stopped, wrong),
     )
-    if seen.state != "succeeded":
+    if seen.state != ("stopped" if case.endless else "succeeded"):
         wrong.append(f"{seen.state}: {seen.message[:200]}")
     return Row(cells, tuple(wrong))
 
@@ -58,20 +58,29 @@ def _figure(case: Case, seen: Seen, column: str, wrong: list[str]) -> str:
     there = values(seen, column)
     if not there:
         return "–"
-    compared, away = 0, 0.0
+    misses: dict[int, float] = {}
     for printed in (one for one in case.printed if one.column == column):
         for step, said, tolerance in printed.found(seen.output):
-            if step not in there:
-                continue
-            compared += 1
-            difference = abs(there[step] - said)
-            away = max(away, 0.0 if difference <= tolerance else difference)
-        if not compared:
+            recorded = _mean(there, step - printed.every, step) if printed.mean else there.get(step)
+            if recorded is not None:
+                difference = abs(recorded - said)
+                miss = 0.0 if difference <= tolerance else difference
+                misses[step] = min(miss, misses.get(step, math.inf))  # each rank prints its own
+        if not misses:
             wrong.append(f"nothing that the script printed of {column} could be placed")
+    compared, away = len(misses), max(misses.values(), default=0.0)
     if away:
         wrong.append(f"{column}: up to {away:.3g} away from what was printed")
         return f"{compared} compared, up to {away:.2g} away"
     return f"{compared} = printed" if compared else f"{len(there):,} seen"
+
+
+def _mean(there: dict[int, float], after: int, last: int) -> float | None:
+    """Of the rows of the steps after `after` up to `last`, each the mean of the steps since the row before it."""
+    ends = sorted(step for step in there if after < step <= last)
+    if not ends or ends[-1] != last or (after and after not in there):
+        return None
+    return sum(there[end] * (end - begin) for begin, end in zip([after, *ends], ends, strict=False)) / (last - after)
 
 
 def _validation(case: Case, seen: Seen, wrong: list[str]) -> str:

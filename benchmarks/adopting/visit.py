@@ -46,6 +46,7 @@ class Seen:
 class Stopped:
     """How a run was stopped in its middle."""
 
+    folder: str
     state: str
     steps: int
     seconds: float
@@ -141,7 +142,9 @@ def stop(visit: Visit, case: Case, steps: int = 3) -> Stopped:
     left = until(lambda: not (alive := _family(token, folder)) or -len(alive), 10.0, otherwise=-1)
     if not before:
         raise RuntimeError("no process of the run was found while it ran")
-    return Stopped(str(status["state"]), int(status.get("step") or 0), seconds, 0 if left is True else -int(left))
+    return Stopped(
+        str(folder), str(status["state"]), int(status.get("step") or 0), seconds, 0 if left is True else -int(left)
+    )
 
 
 def until(look: Callable[[], Any], seconds: float = LONGEST, otherwise: Any = None) -> Any:
