@@ -29,7 +29,7 @@ class Printed:
     """Whether the printed figure is the mean of the last `every` steps."""
 
     def found(self, output: str) -> list[tuple[int, float, float]]:
-        """(optimizer step, value, how far off it may be: half its last printed digit) of each match; `step` 0 cannot be placed."""
+        """(optimizer step, value, how far off it may be: half its last printed digit) of each match."""
         pattern = re.compile(self.pattern)
         placed = []
         for number, match in enumerate(pattern.finditer(output)):
