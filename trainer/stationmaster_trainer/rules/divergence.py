@@ -30,10 +30,13 @@ class Divergence(Watcher):
     deviation: Window = field(default_factory=lambda: Window(50))
     """Distances of every fourth point from the running median, without the newest, which may belong to a rise."""
     pending: list[float] = field(default_factory=list)
-    """The newest three distances: as long as `recent` reaches back."""
+    """Distances since the loss was last at its best level, like `climbing`; three at least, which may belong to a rise."""
     climbs: Window = field(default_factory=lambda: Window(50))
     """By how much the running median rose (0: it fell) within 20 points, at every fourth point: how far the series
     swings without diverging. The newest are left out, like the distances."""
+    climbing: list[float] = field(default_factory=list)
+    """Climbs since the loss was last at its best level: a swing's once it has come back, until then perhaps those of a
+    divergence, which must not be a measure for itself."""
     levels: list[float] = field(default_factory=list)
     """The running median at every fourth point, the newest eight."""
     start: list[float] = field(default_factory=list)
@@ -69,24 +72,33 @@ class Divergence(Watcher):
             self.learn_strays(abs(log_ratio(value, level, self.floor(level))), level)
         best = self.best
         if best is None or level < best:
-            self.best, self.since, self.since_count, self.away = level, record.step, self.count, False
-            return None
+            self.best = level
+            return self.at_the_best(record.step)
         low = recent.quantile(0.2)
         if len(recent.ordered) < recent.size or low <= best or 0.0 < low <= best * self.known.settings["ratio"]:
-            self.since, self.since_count, self.away = record.step, self.count, False
-            return None
+            return self.at_the_best(record.step)
         return self.judge(record, low, best)
+
+    def at_the_best(self, step: int) -> None:
+        """What climbed since the last time has come back: it was a swing."""
+        self.since, self.since_count, self.away = step, self.count, False
+        for climb in self.climbing:
+            self.climbs.add(climb)
+        self.climbing.clear()
+        for distance in self.pending[:-3]:
+            self.deviation.add(distance)
+        del self.pending[:-3]
 
     def learn_strays(self, distance: float, level: float) -> None:
         self.pending.append(distance)
         self.levels.append(level)
-        if len(self.pending) > 3:
-            if not self.away:
-                self.deviation.add(self.pending[0])
-            del self.pending[0]
+        if self.away:
+            del self.pending[-1]
+        del self.pending[: -self.deviation.size]
         if len(self.levels) > 8:
             if not self.away:
-                self.climbs.add(max(0.0, log_ratio(self.levels[5], self.levels[0], self.floor(self.levels[0]))))
+                self.climbing.append(max(0.0, log_ratio(self.levels[5], self.levels[0], self.floor(self.levels[0]))))
+                del self.climbing[: -self.climbs.size]
             del self.levels[0]
 
     def finish(self) -> Sight | None:
