@@ -199,7 +199,7 @@ def _of_script(run: RunDir, status: Status) -> Status:
         script = read_spec(run).config.framework == SCRIPT
     except (FormatError, OSError):
         return status
-    if not script or status.state == "succeeded":
+    if not script or status.state == "succeeded" or status.checkpoint is not None:
         return status
     ending = of_script(Ending(status.state, status.cause or "", status.message, status.way_out))
     return replace(status, message=ending.message, way_out=ending.way_out)

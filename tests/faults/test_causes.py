@@ -18,7 +18,7 @@ from soaking.client import Reply, Server
 
 from stationmaster_server import runs
 from stationmaster_server.commands import stop
-from stationmaster_trainer import codec, entry
+from stationmaster_trainer import codec, commandline
 from stationmaster_trainer.contract import Status
 from stationmaster_trainer.process import state
 from stationmaster_trainer.states import FINAL
@@ -90,7 +90,8 @@ def test_a_script_that_was_ended_by_force_is_not_told_to_resume(bench: Bench, se
     script.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\n"
                       "while True:\n    time.sleep(0.1)\n")  # fmt: skip
     spec = bench.spec("loop", framework="script", model_path="loop.py")
-    held = entry.entry_sha256(script, bench.project)
+    words = commandline.words(spec.config)
+    held = commandline.sha256(words, bench.project, commandline.contents(words, bench.project))
     run = runs.create_run(replace(spec, facts=replace(spec.facts, entry_sha256=held)), "run_name: loop\n", {})
     runs.start_attempt(run, sys.executable, patience=runs.Patience(grace_seconds=0.5))
     eventually(lambda: "here" in run.attempt(1).worker_log.read_text(), 40.0)

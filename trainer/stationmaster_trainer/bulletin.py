@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import codec, control, oom, rundir
+from . import codec, control, manifest, oom, rundir
 from .contract import SCRIPT, Launch, Spec, Status
 from .ending import Ending, of_script
 from .rundir import RunDir
@@ -46,7 +46,8 @@ class Bulletin:
         """The final state."""
         if ending.cause == "oom" and not ending.way_out:  # the kernel's killer: it watches the host's memory
             ending = replace(ending, way_out=oom.way_out(self._spec.config, device=False))
-        if self._spec.config.framework == SCRIPT:
+        saved = manifest.list_checkpoints(Path(self._spec.checkpoint_dir))  # by a script that asks for it
+        if self._spec.config.framework == SCRIPT and not saved:
             ending = of_script(ending)
         self.move(ending.state, ending.message)
         self.cause, self.where, self.way_out = ending.cause, ending.where, ending.way_out

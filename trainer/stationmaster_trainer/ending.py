@@ -111,7 +111,7 @@ def _of_signal(number: int, oom_evidence: str, peak_bytes: int) -> Ending:
 
 
 def of_script(ending: Ending) -> Ending:
-    """The same for a script that runs as it is: nothing of it is saved here, so that nothing can be resumed."""
+    """The same for a script that runs as it is and has no checkpoint of ours, so that nothing can be resumed."""
     if ending.state == "succeeded":
         return ending
     message = ending.message.replace("steps after the newest checkpoint are lost", "what it had not saved is lost")
