@@ -30,7 +30,7 @@ class Divergence(Watcher):
     deviation: Window = field(default_factory=lambda: Window(50))
     """Distances of every fourth point from the running median, without the newest, which may belong to a rise."""
     pending: list[float] = field(default_factory=list)
-    """Distances since the loss was last at its best level, like `climbing`; three at least, which may belong to a rise."""
+    """Distances since the loss was last at its best level, as in `climbing`; the newest three may belong to a rise."""
     climbs: Window = field(default_factory=lambda: Window(50))
     """By how much the running median rose (0: it fell) within 20 points, at every fourth point: how far the series
     swings without diverging. The newest are left out, like the distances."""
