@@ -55,6 +55,7 @@ support: setup
 # real logs that were labelled by hand.
 scorecard: setup
 	$(BIN)/python benchmarks/scorecard.py --write README.md
+	$(BIN)/python benchmarks/misses.py --write docs/warnings.md
 
 # Public training scripts adopted unchanged, each beside what it prints itself: PROJECTS=folder holds them, prepared with their
 # data and environment (benchmarks/public.py says how); writes the table of docs/support.md.

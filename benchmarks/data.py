@@ -4,7 +4,7 @@
 
 Makes the files (a table of eight numbers, a count, a category and a class as csv and parquet; texts of 8 to 24 words
 from a vocabulary of 20,000 by Zipf's law as jsonl), then measures in a fresh process per shape. `load` is reading and
-dividing, as a run does it, too. Of texts the checks before the tokenizer are measured (`rows`, `look`), not the tokenizer.
+dividing, as a run does it, too. Of texts the checks before the tokenizer are measured (`rows`, `look`), not tokenizing.
 """
 
 from __future__ import annotations
