@@ -6,13 +6,16 @@ The script and the project's files that it imports are read, never run. Not cove
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from stationmaster_trainer import commandline
+from stationmaster_trainer.entry import KEPT
 
 _VALIDATES = re.compile(r"(do_|run_)?(valid|validate|validation|evaluate|eval|test)(_|$)")
 _HELD_OUT = re.compile(
@@ -61,17 +64,35 @@ def look(project: Path, words: Sequence[str]) -> ScriptFacts:
     saving: list[str] = []
     optimizer, watches = False, ""
     for path, content in commandline.contents(words, project).items():
-        name = path.relative_to(root).as_posix()
-        tree = _parse(content) if path.suffix == ".py" else None
-        if tree is None:
+        name, signs = path.relative_to(root).as_posix(), _signs(content) if path.suffix == ".py" else None
+        if signs is None:
             validation += [f"{name}:{line} {what}" for line, what in _in_text(content, path.suffix == ".py")]
             continue
-        validation += [f"{name}:{line} {what}" for line, what in sorted(_validation(tree))]
-        saving += [f"{name}:{line} {what}" for line, what in sorted(_saving(tree))]
-        optimizer = optimizer or any(_saves_optimizer(node) for node in ast.walk(tree))
-        watches = watches or next((f"{name}:{line}" for line in _watching(tree)), "")
+        validation += [f"{name}:{line} {what}" for line, what in signs.validation]
+        saving += [f"{name}:{line} {what}" for line, what in signs.saving]
+        optimizer = optimizer or signs.saves_optimizer
+        watches = watches or next((f"{name}:{line}" for line in signs.watching), "")
     shown = tuple(validation[:MOST_SHOWN]), tuple(saving[:MOST_SHOWN])
     return ScriptFacts(*shown, optimizer and bool(saving), watches)
+
+
+class _Signs(NamedTuple):
+    """What one Python file says: `(line, what)`."""
+
+    validation: tuple[tuple[int, str], ...]
+    saving: tuple[tuple[int, str], ...]
+    saves_optimizer: bool
+    watching: tuple[int, ...]
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _signs(content: bytes) -> _Signs | None:
+    """Remembered by the content; None for what cannot be parsed."""
+    tree = _parse(content)
+    if tree is None:
+        return None
+    optimizer = any(_saves_optimizer(node) for node in ast.walk(tree))
+    return _Signs(tuple(sorted(_validation(tree))), tuple(sorted(_saving(tree))), optimizer, tuple(_watching(tree)))
 
 
 def _in_text(content: bytes, skip: bool) -> Iterator[tuple[int, str]]:

@@ -7,15 +7,27 @@ a computed name, and installed packages.
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from . import rundir
 from .errors import FormatError, ModelError
 
 MAX_BYTES = 16 << 20
 """Bytes of the largest Python file that is taken."""
+KEPT = 1024
+"""Files whose import statements are remembered by their content: a package of hundreds is asked for several times."""
+
+
+class Imported(NamedTuple):
+    """One module of an import statement: dots before the name, name, and what is taken from it."""
+
+    level: int
+    module: str
+    names: tuple[str, ...]
 
 
 def resolve(model_path: str, project_dir: Path) -> Path:
@@ -93,29 +105,41 @@ def sha256(contents: Mapping[Path, bytes], project_dir: Path) -> str:
 
 def _imports(path: Path, roots: tuple[Path, ...]) -> set[Path]:
     try:
-        tree = ast.parse(rundir.read(path, MAX_BYTES))
-    except (OSError, FormatError, SyntaxError, ValueError, RecursionError, MemoryError):
+        content = rundir.read(path, MAX_BYTES)
+    except (OSError, FormatError):
         return set()
     found: set[Path] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                found |= _module_files(alias.name, roots)
-        elif isinstance(node, ast.ImportFrom):
-            found |= _from_files(node, path, roots)
+    for imported in _imported(content):
+        found |= _from_files(imported, path, roots)
     return found
 
 
-def _from_files(node: ast.ImportFrom, path: Path, roots: tuple[Path, ...]) -> set[Path]:
-    if node.level:
+@functools.lru_cache(maxsize=KEPT)
+def _imported(content: bytes) -> tuple[Imported, ...]:
+    """The import statements of a file; none when it cannot be parsed."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ()
+    plain = [Imported(0, alias.name, ()) for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    named = [
+        Imported(node.level, node.module or "", tuple(alias.name for alias in node.names))
+        for node in nodes
+        if isinstance(node, ast.ImportFrom)
+    ]
+    return (*plain, *named)
+
+
+def _from_files(imported: Imported, path: Path, roots: tuple[Path, ...]) -> set[Path]:
+    if imported.level:
         base = path.parent
-        for _ in range(node.level - 1):
+        for _ in range(imported.level - 1):
             base = base.parent
         roots = (base,)
-    module = node.module or ""
+    module = imported.module
     found = _module_files(module, roots) if module else set()
-    for alias in node.names:  # `from package import module`
-        found |= _module_files(f"{module}.{alias.name}" if module else alias.name, roots)
+    for name in imported.names:  # `from package import module`
+        found |= _module_files(f"{module}.{name}" if module else name, roots)
     return found
 
 

@@ -73,10 +73,12 @@ class Divergence(Watcher):
         best = self.best
         if best is None or level < best:
             self.best = level
-            return self.at_the_best(record.step)
+            self.at_the_best(record.step)
+            return None
         low = recent.quantile(0.2)
         if len(recent.ordered) < recent.size or low <= best or 0.0 < low <= best * self.known.settings["ratio"]:
-            return self.at_the_best(record.step)
+            self.at_the_best(record.step)
+            return None
         return self.judge(record, low, best)
 
     def at_the_best(self, step: int) -> None:
