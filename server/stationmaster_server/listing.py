@@ -55,6 +55,7 @@ _ROLES = {
 _DATA_FOLDERS = frozenset({"data", "dataset", "datasets", "input", "inputs", "corpus"})
 _DOCUMENT = re.compile(r"readme(\.\w+)?|[^/]+\.(sh|slurm|sbatch)|makefile|justfile", re.IGNORECASE)
 MAX_DOCUMENTS = 20
+MAX_CONFIGS = 500
 _NO_DATA = re.compile(
     r"(requirements|constraints|licen[cs]e|readme|changelog|notice|authors|robots|cmakelists|manifest|vocab|merges|"
     r"labels|classes|todo|notes|environment)[^/]*\.txt",
@@ -89,6 +90,8 @@ class Listing:
     """Folders with a config.json alone, which may be a model to train from scratch, or anything."""
     documents: list[str] = field(default_factory=list)
     """Where people write down how a script is started: README files, shell scripts, Makefiles."""
+    configs: list[str] = field(default_factory=list)
+    """YAML files."""
     image_folders: list[str] = field(default_factory=list)
     """Folders that hold images themselves."""
     notes: list[str] = field(default_factory=list)
@@ -196,6 +199,8 @@ def _sort_in(folder: str, entries: list[_Entry], found: Listing) -> list[str]:
         suffix = os.path.splitext(entry.name)[1].lower()
         if _DOCUMENT.fullmatch(entry.name) and len(found.documents) < MAX_DOCUMENTS:
             found.documents.append(entry.path)
+        if suffix in (".yaml", ".yml") and len(found.configs) < MAX_CONFIGS:
+            found.configs.append(entry.path)
         if suffix == ".py":
             found.python.append(entry.path)
         elif suffix == ".ipynb":

@@ -6,9 +6,12 @@ import json
 import shlex
 from typing import Any
 
+from . import toolconfigs
 from .answer import clean
+from .interpreter import install_command
 from .project import ProjectFacts
 from .scripts import Script
+from .toolconfigs import ToolConfig
 
 LAUNCHERS = ("torchrun", "accelerate", "deepspeed")
 MOST_ARGUMENTS = 12
@@ -46,6 +49,22 @@ def notebook(facts: ProjectFacts) -> str:
     one, cells = trains[0], ", ".join(map(str, trains[0].trains[:4]))
     what = f"{one.path} trains in cell {cells} of {one.cells} ({one.drives[0].name})"
     return clean(f"{what}; to export it as a script, shown before it runs: {call({'script': one.path})}.", 600)
+
+
+def tool_config(facts: ProjectFacts, one: ToolConfig) -> str:
+    """What a configuration of another tool says, and how it is run: by its own command, if the tool is installed."""
+    says = ", ".join(f"{what} {value}" for what, value in one.says.items())
+    line = f"{one.path} ({one.tool}; {one.path}:{one.line} {', '.join(one.keys[:3])})" + (f": {says}" if says else "")
+    if one.command:
+        line += f"; its own command: {shlex.join(one.command)}"
+    if one.script and one.installed is not False:
+        given: dict[str, Any] = {"script": one.script}
+        given |= {"script_args": list(one.command[2:])} if one.command[2:] else {}
+        line += f"; to run that: {call(given)}"
+    elif one.command and not one.installed and facts.python is not None and one.installed is not None:
+        package = toolconfigs.PACKAGES[one.tool]
+        line += f"; not installed: {install_command(facts.python.path, (package,))}"
+    return clean(line, 700)
 
 
 def changes(script: Script) -> dict[str, Any]:

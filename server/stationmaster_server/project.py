@@ -13,7 +13,7 @@ from pathlib import Path
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import logs, notebooks, savedmodel, scripts, startcommands
+from . import logs, notebooks, savedmodel, scripts, startcommands, toolconfigs
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
@@ -25,6 +25,7 @@ from .modelclass import ModelClass
 from .notebooks import NotebookFacts
 from .scripts import Script
 from .sources import FunctionFacts, SourceFacts, read_all
+from .toolconfigs import ToolConfig
 
 __all__ = ["Data", "DataCandidate", "Entry", "EntryPoint", "ProjectFacts", "default_data", "default_entry", "inspect"]
 
@@ -36,7 +37,8 @@ SECONDS = 25.0
 """Deadline of one measurement: a tool call must end well within a minute."""
 _PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\b")
 """A shard, as data sets on hubs are named: `train-00000-of-00004.parquet`."""
-ASKED = tuple(dict.fromkeys(["numpy", *(n for names in PACKAGES.values() for n in names), "tensorboard", "wandb"]))
+_OF_FRAMEWORKS = (name for names in PACKAGES.values() for name in names)
+ASKED = tuple(dict.fromkeys(["numpy", *_OF_FRAMEWORKS, "tensorboard", "wandb", *toolconfigs.PACKAGES.values()]))
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class ProjectFacts:
     """Those likely to be trained on first."""
     notebooks: tuple[NotebookFacts, ...]
     """Those that train first."""
+    configs: tuple[ToolConfig, ...]
+    """Configurations of other training tools."""
     logs: tuple[LogFacts, ...]
     """Of any tool, newest first; stationmaster's own runs are not among them."""
     scripts: tuple[Script, ...]
@@ -120,6 +124,8 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     lacking = _missing_finding(framework, missing, python)
     findings = lacking + [finding for finding in findings if not (lacking and finding.check == "packages")]
     findings += _source_findings(listing, files, framework, python)
+    configs, unread = toolconfigs.find(project, listing.configs, files)
+    listing.notes += unread[:3]
     entries = tuple(entry for entry in map(_entry_point, files) if entry.roles)
     return ProjectFacts(
         project_dir=str(project),
@@ -133,6 +139,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         pretrained=_pretrained(listing, files),
         data=data,
         notebooks=tuple(notes),
+        configs=toolconfigs.installed(configs, environment.packages if environment else None),
         logs=tuple(found_logs),
         scripts=scripts.find(files, startcommands.read(project, listing.documents)),
         python=python,
