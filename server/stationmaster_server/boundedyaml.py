@@ -20,8 +20,9 @@ def parse(text: bytes) -> Any:
 
     if len(text) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} bytes")
-    loader = _loader()(text)
+    loader = None
     try:
+        loader = _loader()(text)
         return loader.get_data() if loader.check_data() else None
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -30,7 +31,8 @@ def parse(text: bytes) -> Any:
             f"no readable YAML{place}: {getattr(error, 'problem', None) or type(error).__name__}"
         ) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 @cache

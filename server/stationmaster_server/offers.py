@@ -55,16 +55,15 @@ def tool_config(facts: ProjectFacts, one: ToolConfig) -> str:
     """What a configuration of another tool says, and how it is run: by its own command, if the tool is installed."""
     says = ", ".join(f"{what} {value}" for what, value in one.says.items())
     line = f"{one.path} ({one.tool}; {one.path}:{one.line} {', '.join(one.keys[:3])})" + (f": {says}" if says else "")
-    if one.command:
-        line += f"; its own command: {shlex.join(one.command)}"
-    if one.script and one.installed is not False:
-        given: dict[str, Any] = {"script": one.script}
-        given |= {"script_args": list(one.command[2:])} if one.command[2:] else {}
-        line += f"; to run that: {call(given)}"
-    elif one.command and not one.installed and facts.python is not None and one.installed is not None:
-        package = toolconfigs.PACKAGES[one.tool]
-        line += f"; not installed: {install_command(facts.python.path, (package,))}"
-    return clean(line, 700)
+    if not one.command:
+        return clean(line, 700)
+    given: dict[str, Any] = {"command": shlex.join(one.command)}
+    if one.script:
+        given = {"script": one.script, **({"script_args": list(one.command[2:])} if one.command[2:] else {})}
+    if one.installed is False and facts.python is not None:
+        install = install_command(facts.python.path, (toolconfigs.PACKAGES[one.tool],))
+        return clean(f"{line}; {one.tool} is not installed: {install}; then {call(given)}", 700)
+    return clean(f"{line}; to run it: {call(given)}", 700)
 
 
 def changes(script: Script) -> dict[str, Any]:

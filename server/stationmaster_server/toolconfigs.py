@@ -28,7 +28,7 @@ _RELATED = re.compile(
 )
 PACKAGES = {
     "axolotl": "axolotl", "LLaMA-Factory": "llamafactory", "torchtune": "torchtune", "Hydra": "hydra-core",
-    "Lightning CLI": "lightning", "accelerate": "accelerate",
+    "Lightning CLI": "jsonargparse", "accelerate": "accelerate",
 }  # fmt: skip
 """Tool → the package that runs its configurations."""
 _RATES: tuple[str, ...] = (
@@ -146,8 +146,6 @@ def _tool(names: set[str], values: Mapping[Any, Any]) -> tuple[str, tuple[str, .
         and {"model", "data"} & {str(k) for k in fit}
     ):
         return "Lightning CLI", ("trainer", *(name for name in ("model", "data") if name in fit))
-    if _composes(values.get("defaults")):
-        return "Hydra", having("defaults", "hydra")
     return "", ()
 
 

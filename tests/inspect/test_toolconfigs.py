@@ -1,0 +1,227 @@
+"""Configurations of other training tools: known by their keys, told with what they say, parsed within limits."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from project_shapes import CLI, LIT
+
+from stationmaster_server import boundedyaml, inspection, offers, toolconfigs
+from stationmaster_server.project import ProjectFacts, inspect
+
+Write = Callable[[dict[str, "str | bytes"]], Path]
+AXOLOTL = """
+base_model: NousResearch/Llama-3.2-1B
+datasets:
+  - path: teknium/GPT4-LLM-Cleaned
+    type: alpaca
+adapter: lora
+micro_batch_size: 2
+num_epochs: 1
+learning_rate: 0.0002
+output_dir: ./outputs/lora-out
+"""
+FACTORY = """
+model_name_or_path: Qwen/Qwen2.5-0.5B
+stage: sft
+do_train: true
+finetuning_type: lora
+dataset: identity,alpaca_en_demo
+template: qwen
+output_dir: saves/qwen
+learning_rate: 1.0e-4
+num_train_epochs: 3.0
+"""
+TORCHTUNE = """
+# tune run --nproc_per_node 2 lora_finetune_distributed --config tune.yaml
+output_dir: /tmp/out
+tokenizer:
+  _component_: torchtune.models.llama3.llama3_tokenizer
+model:
+  _component_: torchtune.models.llama3.lora_llama3_8b
+dataset:
+  _component_: torchtune.datasets.alpaca_dataset
+optimizer:
+  _component_: torch.optim.AdamW
+  lr: 3e-4
+epochs: 2
+"""
+HYDRA = """
+defaults:
+  - _self_
+  - model: mnist
+model:
+  _target_: os.system
+optimizer:
+  lr: 0.01
+trainer:
+  max_epochs: 10
+"""
+HYDRA_SCRIPT = """
+import hydra
+import torch
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(cfg):
+    loss = torch.zeros(1)
+    loss.backward()
+if __name__ == "__main__":
+    main()
+"""
+LIGHTNING = """
+trainer:
+  max_epochs: 4
+  default_root_dir: out
+model:
+  class_path: module.Lit
+  init_args:
+    learning_rate: 0.001
+data:
+  class_path: module.Digits
+"""
+ACCELERATE = (
+    "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_GPU\nnum_processes: 2\nmixed_precision: bf16\n"
+)
+
+
+def look(project: Path) -> ProjectFacts:
+    return inspect(project, setting=sys.executable, measured=False)
+
+
+CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
+    "axolotl": (
+        {"qlora.yml": AXOLOTL},
+        {"model": "NousResearch/Llama-3.2-1B", "data": "teknium/GPT4-LLM-Cleaned", "learning rate": "0.0002",
+         "epochs": "1", "output": "./outputs/lora-out"},
+        '{"command": "axolotl train qlora.yml"}',
+    ),
+    "LLaMA-Factory": (
+        {"my sft.yaml": FACTORY},
+        {"model": "Qwen/Qwen2.5-0.5B", "data": "identity,alpaca_en_demo", "learning rate": "0.0001", "epochs": "3.0",
+         "output": "saves/qwen"},
+        '{"command": "llamafactory-cli train \'my sft.yaml\'"}',
+    ),
+    "torchtune": (
+        {"tune.yaml": TORCHTUNE},
+        {"model": "torchtune.models.llama3.lora_llama3_8b", "data": "torchtune.datasets.alpaca_dataset",
+         "learning rate": "3e-4", "epochs": "2", "output": "/tmp/out"},
+        '{"command": "tune run lora_finetune_distributed --config tune.yaml"}',
+    ),
+    "Hydra": (
+        {"conf/config.yaml": HYDRA, "conf/model/mnist.yaml": "_target_: a.B\nlr: 1\n", "train.py": HYDRA_SCRIPT},
+        {"model": "os.system", "learning rate": "0.01", "epochs": "10"},
+        '{"script": "train.py"}',
+    ),
+    "Lightning CLI": (
+        {"config.yaml": LIGHTNING, "main.py": CLI, "module.py": LIT.format(name="lightning")},
+        {"model": "module.Lit", "data": "module.Digits", "learning rate": "0.001", "epochs": "4", "output": "out"},
+        '{"script": "main.py", "script_args": ["fit", "--config", "config.yaml"]}',
+    ),
+    "accelerate": ({"default_config.yaml": ACCELERATE}, {}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", CASES)
+def test_a_configuration_is_known_by_its_keys_and_told_with_its_call(write: Write, tool: str) -> None:
+    files, says, call = CASES[tool]
+    facts = look(write(dict(files)))
+    (one,) = facts.configs
+    assert (one.tool, one.says) == (tool, says)
+    line = (Path(facts.project_dir) / one.path).read_text().splitlines()[one.line - 1]
+    assert line.startswith(f"{one.keys[0]}:")
+    text = inspection.text(facts)
+    assert f"Config: {one.path} ({tool}; {one.path}:{one.line} " in text and call in text
+    missing = offers.tool_config(facts, replace(one, installed=False))
+    assert ("is not installed" in missing and f"install {toolconfigs.PACKAGES[tool]}" in missing) == bool(call)
+
+
+def test_whether_the_tool_is_installed_comes_from_the_projects_python() -> None:
+    one = toolconfigs.recognise("a.yml", AXOLOTL.encode(), boundedyaml.parse(AXOLOTL.encode()), [])
+    assert one is not None and one.installed is None
+    assert toolconfigs.installed([one], {"axolotl": "0.9"})[0].installed is True
+    assert toolconfigs.installed([one], {"torch": "2"})[0].installed is False
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: x\nlr: 0.1\n", "model: resnet\nepochs: 3\n", "services:\n  web: {image: x}\n", "- 1\n- 2\n", "", "null",
+     HYDRA, "base_model: x\n", "trainer: 3\nmodel: 4\n", "defaults: [a, b]\n", LIGHTNING],
+)  # fmt: skip
+def test_other_settings_are_none(write: Write, text: str) -> None:
+    assert look(write({"config.yaml": text})).configs == ()
+
+
+def test_nothing_that_a_configuration_names_is_made(write: Write) -> None:
+    tagged = AXOLOTL + 'extra: !!python/object/apply:os.system ["touch ran"]\nmine: !Own {a: 1}\n'
+    root = write({"a.yml": tagged})
+    (one,) = look(root).configs
+    assert one.tool == "axolotl" and not (root / "ran").exists() and not Path("ran").exists()
+
+
+def bomb(levels: int, merge: bool = False) -> str:
+    if merge:
+        rows = [f"a{at}: &a{at}\n  <<: [*a{at - 1}, *a{at - 1}]\n  k{at}: 1" for at in range(1, levels)]
+        return "a0: &a0 {x: 1}\n" + "\n".join(rows)
+    rows = [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, levels)]
+    return "a0: &a0 [x]\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [bomb(12), bomb(40, merge=True), "a: &a [*a]", "[" * 3000, "a: " * 500, "x: " + "9" * 99_990, "- " * 40_000,
+     "a: {" * 200, "\0", "a: b: c", "*nothing", "k: [1, 2", "? " * 2000, "x" * 200_000],
+)  # fmt: skip
+def test_hostile_yaml_is_refused_and_hides_nothing_else(write: Write, text: str) -> None:
+    with pytest.raises(ValueError):
+        boundedyaml.parse(text.encode())
+    facts = look(write({"bad.yaml": f"base_model: x\n{text}", "good.yml": AXOLOTL}))
+    assert [one.path for one in facts.configs] == ["good.yml"]
+
+
+def test_anchors_and_merges_that_people_write_are_read() -> None:
+    text = b"base: &base {lr: 1e-4, steps: [1, 2]}\nrun:\n  <<: *base\n  epochs: 3\nagain: *base\n"
+    assert boundedyaml.parse(text) == yaml.safe_load(text)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(
+    ["base_model", "datasets", "dataset", "model", "trainer", "data", "defaults", "fit", "stage", "model_name_or_path",
+     "template", "distributed_type", "num_processes", "optimizer", "lr", "hydra"]
+)  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(values=st.dictionaries(KEYS, VALUES | st.dictionaries(KEYS, VALUES, max_size=3), max_size=6))
+def test_any_plain_settings_are_read_as_the_library_reads_them_and_told_or_not(values: dict[str, Any]) -> None:
+    text = yaml.safe_dump(values).encode()
+    assert boundedyaml.parse(text) == yaml.safe_load(text)
+    one = toolconfigs.recognise("a.yaml", text, values, [])
+    assert one is None or all(isinstance(value, str) and len(value) <= 400 for value in one.says.values())
+
+
+PLAIN = (type(None), bool, int, float, str, bytes, list, dict, set, datetime.date, datetime.datetime)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=60) | st.text("ab:-*&<[]{}!|>'\"\n \t?,#%@`=", max_size=60).map(str.encode))
+@example(b"=: 1")
+@example(b"2024-13-45")
+@example(b"a: !!int x")
+def test_any_bytes_are_plain_values_or_refused(content: bytes) -> None:
+    try:
+        found = boundedyaml.parse(content)
+    except ValueError:
+        return
+    assert type(found) in PLAIN
