@@ -139,12 +139,10 @@ def _tool(names: set[str], values: Mapping[Any, Any]) -> tuple[str, tuple[str, .
         return "torchtune", parts
     if {"compute_environment", "distributed_type"} <= names or {"distributed_type", "num_processes"} <= names:
         return "accelerate", having("compute_environment", "distributed_type", "num_processes")
-    fit = values.get("fit") if isinstance(values.get("fit"), Mapping) else values
-    if (
-        isinstance(fit, Mapping)
-        and isinstance(fit.get("trainer"), Mapping)
-        and {"model", "data"} & {str(k) for k in fit}
-    ):
+    if _composes(values.get("defaults")):
+        return "Hydra", having("defaults", "hydra")
+    fit = _inner(values)
+    if isinstance(fit.get("trainer"), Mapping) and {"model", "data"} & {str(key) for key in fit}:
         return "Lightning CLI", ("trainer", *(name for name in ("model", "data") if name in fit))
     return "", ()
 
