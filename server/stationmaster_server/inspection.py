@@ -30,6 +30,8 @@ def text(facts: ProjectFacts) -> str:
         f"Hardware: {_hardware(facts.hardware)}",
     ]
     lines += _notebooks(facts)
+    if facts.foreign:
+        lines.append(f"Also: {_listed([f'{one.path} ({one.detail})' for one in facts.foreign])}")
     lines += [f"Config: {_name(offers.tool_config(facts, one), 700)}" for one in facts.configs[:2]]
     lines += [f"{len(facts.configs) - 2} more configurations of training tools."] if len(facts.configs) > 2 else []
     lines += _logs(facts)

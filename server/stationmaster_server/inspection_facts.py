@@ -49,6 +49,7 @@ def plain(facts: ProjectFacts) -> dict[str, Any]:
         "notebooks": [_notebook_facts(one) for one in facts.notebooks[:_LISTED]],
         "scripts": [_script_facts(script) for script in facts.scripts[:_LISTED]],
         **({"configs": facts.configs[:_LISTED]} if facts.configs else {}),
+        **({"foreign": facts.foreign[:_LISTED]} if facts.foreign else {}),
         **({"logs": [_log_facts(log) for log in facts.logs[:_LISTED]]} if facts.logs else {}),
         "python": _python_facts(facts),
         "hardware": facts.hardware,

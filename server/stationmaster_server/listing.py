@@ -14,6 +14,9 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import foreignfolders
+from .foreignfolders import Foreign
+
 MAX_ENTRIES = 20_000
 """Entries looked at in the whole walk."""
 MAX_DEPTH = 8
@@ -90,6 +93,8 @@ class Listing:
     """Folders with a config.json alone, which may be a model to train from scratch, or anything."""
     documents: list[str] = field(default_factory=list)
     """Where people write down how a script is started: README files, shell scripts, Makefiles."""
+    foreign: list[Foreign] = field(default_factory=list)
+    """What other libraries wrote, and stationmaster does not train on by itself."""
     configs: list[str] = field(default_factory=list)
     """YAML files."""
     image_folders: list[str] = field(default_factory=list)
@@ -190,6 +195,10 @@ def _sort_in(folder: str, entries: list[_Entry], found: Listing) -> list[str]:
             return []
         found.config_folders.append(folder)
     files = [entry for entry in entries if not entry.is_folder and not entry.name.startswith(".")]
+    foreign = foreignfolders.look(folder, [(entry.name, entry.size) for entry in files])
+    found.foreign += foreign[: foreignfolders.MAX_FOUND - len(found.foreign)]
+    if any(one.whole for one in foreign):
+        return []
     texts = [entry for entry in files if entry.name.lower().endswith(".txt") and _is_data(entry.path, ".txt")]
     if len(texts) > MANY_TEXTS and folder:
         found.data.append(DataFile(folder, "text", role_of(folder), sum(entry.size for entry in texts)))

@@ -5,17 +5,16 @@ Source is read as syntax trees; only the Python that will train is executed, to 
 
 from __future__ import annotations
 
-import re
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stationmaster_trainer.errors import PluginError, StationmasterError
 from stationmaster_trainer.facts import Answer, EnvironmentFacts, FileFacts, Finding, Request
 
-from . import logs, notebooks, savedmodel, scripts, startcommands, toolconfigs
+from . import foreignfolders, logs, notebooks, projectfindings, savedmodel, scripts, startcommands, toolconfigs
 from .choices import Data, Entry, default_data, default_entry
 from .devices import Hardware, hardware
+from .foreignfolders import Foreign
 from .framework import PACKAGES, FrameworkFacts, detect, is_beside, model_mark
 from .interpreter import Interpreter, find_python, install_command, too_old
 from .listing import DataFile, Listing, walk
@@ -35,8 +34,6 @@ MAX_MEASURED_BYTES = 500_000_000
 """Larger files are listed and measured only when they have been chosen."""
 SECONDS = 25.0
 """Deadline of one measurement: a tool call must end well within a minute."""
-_PART = re.compile(r"-\d{5}-of-(?!00001)\d{5}\b")
-"""A shard, as data sets on hubs are named: `train-00000-of-00004.parquet`."""
 _OF_FRAMEWORKS = (name for names in PACKAGES.values() for name in names)
 ASKED = tuple(dict.fromkeys(["numpy", *_OF_FRAMEWORKS, "tensorboard", "wandb", *toolconfigs.PACKAGES.values()]))
 
@@ -87,6 +84,8 @@ class ProjectFacts:
     """Those that train first."""
     configs: tuple[ToolConfig, ...]
     """Configurations of other training tools."""
+    foreign: tuple[Foreign, ...]
+    """What other libraries wrote, and stationmaster does not train on by itself."""
     logs: tuple[LogFacts, ...]
     """Of any tool, newest first; stationmaster's own runs are not among them."""
     scripts: tuple[Script, ...]
@@ -123,7 +122,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     missing = _missing(framework, environment)
     lacking = _missing_finding(framework, missing, python)
     findings = lacking + [finding for finding in findings if not (lacking and finding.check == "packages")]
-    findings += _source_findings(listing, files, framework, python)
+    findings += projectfindings.of_source(listing, files, framework, python)
     configs, unread = toolconfigs.find(project, listing.configs, files)
     listing.notes += unread[:3]
     entries = tuple(entry for entry in map(_entry_point, files) if entry.roles)
@@ -140,13 +139,18 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
         data=data,
         notebooks=tuple(notes),
         configs=toolconfigs.installed(configs, environment.packages if environment else None),
+        foreign=tuple(foreignfolders.with_base(project, one) for one in listing.foreign),
         logs=tuple(found_logs),
         scripts=scripts.find(files, startcommands.read(project, listing.documents)),
         python=python,
         environment=environment,
         missing=missing,
         hardware=hardware(project),
-        findings=(*findings, *_model_findings(project, listing, framework), *_listing_findings(listing)),
+        findings=(
+            *findings,
+            *projectfindings.of_model(project, listing, framework),
+            *projectfindings.of_listing(listing),
+        ),
     )
 
 
@@ -252,56 +256,3 @@ def _missing_finding(framework: FrameworkFacts, missing: tuple[str, ...], python
     if able:
         message += f"; {able[0].path} ({able[0].why}) has {', '.join(able[0].frameworks or ())}"
     return [Finding("packages", "error", message, f"Run in the project: {install_command(python.path, missing)}")]
-
-
-def _source_findings(
-    listing: Listing, files: list[SourceFacts], framework: FrameworkFacts, python: Interpreter | None
-) -> list[Finding]:
-    findings = [_unreadable(file, python) for file in files if file.problem]
-    if framework.name is None:
-        beside = f" Of other libraries: {framework.others[0]}." if framework.others else ""
-        advice = "Write the model as an nn.Module (or flax nnx.Module) in a Python file."
-        findings.append(Finding("framework", "error", f"{framework.why}.{beside}", advice))
-    elif framework.others:
-        names = " and ".join(dict.fromkeys(other.rpartition(" ")[2] for other in framework.others))
-        message = f"{names} seen ({framework.others[0].partition(' ')[0]}): its own training loop is not used"
-        findings.append(Finding("framework", "info", message))
-    if not any(file.models or file.functions or file.pretrained for file in files):
-        for file in (file for file in files if file.inline_models):
-            made = file.inline_models[0]
-            message = f"{file.path}:{made.line} makes the model outside any class: {made.what}"
-            findings.append(Finding("source", "warning", message, "Return it from a function build_model()."))
-    for file in files:
-        if file.trains_on_import and not is_beside(file.path):
-            message = f"{file.path}:{file.trains_on_import} starts training when the file is imported"
-            advice = 'Put the training below `if __name__ == "__main__":`.'
-            entry = file.models or file.functions or file.inline_models  # what holds none can only be run as it is
-            findings.append(Finding("source", "warning" if entry else "info", message, advice))
-    return findings
-
-
-def _model_findings(project: Path, listing: Listing, framework: FrameworkFacts) -> list[Finding]:
-    """Of saved models where they may be what is trained; beside another framework they are none of its business."""
-    if framework.name != "transformers":
-        return []
-    return [finding for folder in listing.model_folders[:3] for finding in savedmodel.findings(project, folder)]
-
-
-def _listing_findings(listing: Listing) -> list[Finding]:
-    findings: list[Finding] = []
-    for note in listing.notes[:10]:
-        link = "is a link that leaves" in note
-        findings.append(Finding("listing", "warning", note, "Copy it.") if link else Finding("listing", "info", note))
-    parts = [item.path for item in listing.data if _PART.search(item.path)]
-    if parts:
-        message = f"{parts[0]} is one of several parts, and a run reads one file"
-        findings.append(Finding("data", "warning", message, "Join the parts into one file."))
-    return findings
-
-
-def _unreadable(file: SourceFacts, python: Interpreter | None) -> Finding:
-    where = f"{file.path}:{file.line}" if file.line else file.path
-    own = ".".join(map(str, sys.version_info[:2]))
-    newer = python is not None and tuple(map(int, python.version.split(".")[:2])) > sys.version_info[:2]
-    hint = f"Read as Python {own}; {python.version} may accept it." if newer and python else ""
-    return Finding("source", "info" if is_beside(file.path) else "warning", f"{where}: {file.problem}", hint)
