@@ -17,7 +17,7 @@ Write = Callable[[dict[str, "str | bytes"]], Path]
 KINDS: dict[str, tuple[dict[str, str | bytes], str, str]] = {
     "an adapter": (
         {
-            "lora/adapter_config.json": '{"base_model_name_or_path": "Qwen/Qwen2.5-0.5B"}',
+            "lora/adapter_config.json": '{"base_model_name_or_path": "a/b"}',
             "lora/adapter.safetensors": "x",
         },
         "adapter",
