@@ -94,7 +94,8 @@ def measure(
     deadline = time.monotonic() + timeout
     order = _order(folder, request.what, key)
     try:
-        if order.age > KEPT or not (order.alive or order.path("answer").exists()):
+        # one that died without an answer is told first, whenever that was: only then it is begun anew
+        if order.age > KEPT or not (order.identity is not None or order.path("answer").exists()):
             _begin(order, request, python, script)
         return _wait(order, request, python, deadline)
     except OSError as error:

@@ -13,7 +13,7 @@ from stationmaster_server import scriptfacts
 
 def look(folder: Path, text: str) -> scriptfacts.ScriptFacts:
     (folder / "train.py").write_text(text)
-    return scriptfacts.look(folder, "train.py")
+    return scriptfacts.look(folder, ["python", "train.py"])
 
 
 @pytest.mark.parametrize(
