@@ -1,6 +1,6 @@
 """The scorecard of the early warnings: how often they are right, how late, and what others say of the same logs.
 
-usage: python benchmarks/scorecard.py [--seeds 3] [--quick] [--logs FOLDER] [--write README.md]
+usage: python benchmarks/scorecard.py [--seeds 5] [--quick] [--logs FOLDER] [--write README.md]
 
 `--logs` (or the variable LOGS): a folder with `labels.csv` and `dev/*.jsonl`, real logs with labels given by hand.
 `--quick` leaves out the public tools. A fault counts as found when a rule of its class warned, once per log; a class
@@ -256,7 +256,7 @@ def report(arguments: Any) -> tuple[list[str], list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--logs", default=os.environ.get("LOGS", ""))
     parser.add_argument("--write")

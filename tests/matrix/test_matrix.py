@@ -98,6 +98,7 @@ def test_the_log_says_how_the_run_ended_and_the_report_says_where_the_log_is(
     assert_ended(story(framework), backend)
 
 
+@pytest.mark.soak  # `make support` runs it
 @pytest.mark.parametrize("backend", [pytest.param(name, id=cell("pytorch", name, ALONE)) for name in BACKENDS])
 def test_a_logger_does_as_well_without_the_others(backend: str, lone_story: Stories) -> None:
     told = lone_story(backend)
