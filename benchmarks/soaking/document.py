@@ -83,9 +83,8 @@ a signal.
 
 On a network file system `flock` and `fsync` are as good as its server's; not tested.
 """
-MENDED = """Found by these soaks and mended: at a load of 30 on two cores the supervisor of a resumed run took more than
-the ten seconds that it had, so that `resume_run` was refused (counted above, code afc1abe1); now one that has not
-complained has 35 seconds.
+MENDED = """Found by these soaks and mended: a supervisor that was killed in the instants before it had taken over made
+`resume_run` say, after ten seconds, that it did not come up; now it is started again.
 """
 GUARDED = {
     "paths": "tests/security/test_paths.py",

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stationmaster_trainer import actions, control, orders
-from stationmaster_trainer.contract import Action, Launch, Spec, Status
+from stationmaster_trainer import actions, control, orders, process
+from stationmaster_trainer.contract import Action, Identity, Launch, Spec, Status
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.orders import begun
@@ -38,7 +38,9 @@ __all__ = [
 
 _POLL = 0.05
 SLOW_SECONDS = 25.0
-"""How much longer a supervisor may take that has not complained; a client cuts a call at 60."""
+"""How much longer a supervisor may take that lives; a client cuts a call at 60."""
+STARTS = 3
+"""How often a supervisor is started that dies before it has taken over."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,7 @@ def start_attempt(
         device or leases.device(spec), limits,
     )  # fmt: skip
     if attempt is not None and not begun(attempt):
-        local.start(run, attempt, environment.supervisor)
-        if wait_seconds > 0 and not _came_up(run, attempt, wait_seconds):
-            said = last_line(attempt.supervisor_log) or "nothing"
-            raise RunError(f"the supervisor of run {run.name} did not come up; it said: {said}", f"See {attempt.path}.")
+        _bring_up(run, attempt, environment.supervisor, wait_seconds)
     return view(run)
 
 
@@ -221,22 +220,32 @@ def _settled(run: RunDir, seconds: float = 5.0) -> RunView:
     return seen
 
 
-def _came_up(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
-    """Whether a supervisor took over; one that has said nothing is only slow, on a machine with too much to do."""
-    if _taken_over(run, attempt, seconds):
-        return True
-    return not last_line(attempt.supervisor_log) and _taken_over(run, attempt, SLOW_SECONDS)
+def _bring_up(run: RunDir, attempt: AttemptDir, env: Mapping[str, str], seconds: float) -> None:
+    """Starts the supervisor and waits until it has taken over; one that is killed before that is started again."""
+    for _ in range(STARTS):
+        supervisor = process.identify(local.start(run, attempt, env))
+        if seconds <= 0 or _taken_over(run, attempt, supervisor, seconds):
+            return
+        if process.is_alive(supervisor):
+            break
+    said = last_line(attempt.supervisor_log) or "nothing"
+    raise RunError(f"the supervisor of run {run.name} did not come up; it said: {said}", f"See {attempt.path}.")
 
 
-def _taken_over(run: RunDir, attempt: AttemptDir, seconds: float) -> bool:
-    """Whether a supervisor has written its first status of the attempt, within the time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+def _taken_over(run: RunDir, attempt: AttemptDir, supervisor: Identity, seconds: float) -> bool:
+    """Whether a supervisor has written its first status of the attempt. False when this one is gone and no other has
+    the run, or when the time is over; one that lives gets SLOW_SECONDS more: the machine may have too much to do."""
+    begin = time.monotonic()
+    while True:
+        lives = process.is_alive(supervisor)  # before the look: what it did until its end counts
         seen = view(run)
         if _waits(seen) or (seen.state != "queued" and (begun(attempt) or seen.over)):
             return True
+        if not lives and not seen.alive:
+            return False
+        if time.monotonic() - begin > seconds + (SLOW_SECONDS if lives else 0.0):
+            return False
         time.sleep(_POLL)
-    return False
 
 
 def _run_dirs(project: Path) -> list[RunDir]:

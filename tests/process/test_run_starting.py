@@ -48,6 +48,28 @@ def test_twenty_starts_at_once_from_several_servers_are_one_worker(bench: Bench)
     assert len(workers) == 1 and [attempt.number for attempt in run.attempts()] == [1]
 
 
+@pytest.mark.fault("F4")
+@pytest.mark.parametrize("times", [1, 100])
+def test_a_supervisor_that_is_killed_before_it_took_over_is_started_again_but_not_for_ever(
+    bench: Bench, times: int
+) -> None:
+    run = bench.create(total_steps=20)
+    script, mark = run.lib / "stationmaster_supervisor.py", bench.project / "deaths"
+    script.write_text(
+        "import os, signal\n"
+        f"deaths = os.open({str(mark)!r}, os.O_RDWR | os.O_CREAT | os.O_APPEND)\n"
+        f"if len(os.read(deaths, 999)) < {times}:\n"
+        "    os.write(deaths, b'x')\n    os.kill(os.getpid(), signal.SIGKILL)\n" + script.read_text()
+    )
+    if times == 1:
+        runs.start_attempt(run, sys.executable)
+        until(run, "succeeded")
+    else:
+        with pytest.raises(RunError, match="did not come up"):
+            runs.start_attempt(run, sys.executable)
+    assert len(mark.read_bytes()) == min(times, runs.STARTS)
+
+
 def test_the_name_of_a_run_is_taken_once(bench: Bench) -> None:
     run = bench.create()
     before = sorted(path for path in run.path.rglob("*") if "__pycache__" not in path.parts)

@@ -23,10 +23,10 @@ def recorder_argv(run: RunDir, attempt: AttemptDir) -> tuple[str, ...]:
     return (sys.executable, str(run.lib / "stationmaster_recorder.py"), str(attempt.path))
 
 
-def start(run: RunDir, attempt: AttemptDir, env: Mapping[str, str]) -> None:
-    """Starts the attempt's supervisor; any number of calls end in one, because only one gets the lock.
+def start(run: RunDir, attempt: AttemptDir, env: Mapping[str, str]) -> int:
+    """Starts the attempt's supervisor; any number of calls end in one, because only one gets the lock. Its pid.
 
     `env` is the supervisor's environment: it holds the values of the variables that `launch.json` only names.
     """
     command = [sys.executable, "-I", "-S", str(run.lib / "stationmaster_supervisor.py"), str(attempt.path)]
-    spawn(command, cwd=run.path, env=env, stderr=attempt.supervisor_log)
+    return spawn(command, cwd=run.path, env=env, stderr=attempt.supervisor_log)
