@@ -100,9 +100,9 @@ def test_a_fine_tuning_killed_in_a_save_and_in_its_resume_is_the_run_that_was_no
     save_llama(project.path / "model")
     rows = [{"prompt": asked, "completion": answer} for asked, answer in QUESTIONS]
     project.write("data.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    steps = 64
+    steps = 160
     changes = {
-        "total_steps": steps, "checkpoint_every": 4, "validate_every": 16, "log_every": 1, "batch_size": 4,
+        "total_steps": steps, "checkpoint_every": 8, "validate_every": 32, "log_every": 1, "batch_size": 4,
         "gradient_accumulation": 2, "sequence_length": 64, "num_threads": 1, "extra": {"neftune_noise_alpha": 5},
     }  # fmt: skip
     line = Line(shop.connect(project), project.path, changes)
@@ -116,7 +116,7 @@ def test_a_fine_tuning_killed_in_a_save_and_in_its_resume_is_the_run_that_was_no
     assert line.resume(broken) < steps
 
     line.has_worker(broken)
-    time.sleep(line.dice.uniform(0, 6))  # somewhere in loading, restoring or the first steps
+    time.sleep(line.dice.uniform(0, 2))  # somewhere in loading or restoring; an idle machine is through in six seconds
     line.kill(broken, "worker")
     line.resume(broken)
     line.finish(broken)
