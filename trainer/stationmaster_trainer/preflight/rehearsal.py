@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,26 @@ TRY_STEPS, ENOUGH_STEPS = 30, 10
 ENOUGH = 0.5
 """Share of the first loss at which no more steps are needed."""
 OVERFIT_SECONDS = 90.0
+
+
+@dataclass(frozen=True)
+class Built:
+    """What an adapter has built and would hand to `attempt.run`."""
+
+    spec: Spec
+    launch: Launch
+    reporter: Reporter
+    data: Data
+    trainee: Continuable
+    restore: Callable[[Path], object]
+    device: str
+    drive: Callable[[Loop], Outcome] = Loop.run
+
+    def run(self) -> Outcome:
+        """The whole attempt with it."""
+        return attempt.run(
+            self.spec, self.launch, self.reporter, self.data, self.trainee, self.restore, self.device, self.drive
+        )
 
 
 def play(request: Request) -> dict[str, Any]:
@@ -93,7 +113,7 @@ class Prompter(Reporter):
         return self._phase
 
 
-def _one(spec: Spec, options: dict[str, Any], run: Callable[..., Outcome]) -> dict[str, Any]:
+def _one(spec: Spec, options: dict[str, Any], run: Callable[[dict[str, Any], Built], Outcome]) -> dict[str, Any]:
     """One attempt with the adapter, `run` in the place of the whole one."""
     folder = RunDir(Path(spec.run_dir)).attempt(int(options["attempt"]))
     folder.control.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -113,7 +133,7 @@ def _one(spec: Spec, options: dict[str, Any], run: Callable[..., Outcome]) -> di
     seen: dict[str, Any] = {}
 
     def with_seen(*given: Any, **more: Any) -> Outcome:
-        return run(seen, *given, **more)
+        return run(seen, Built(*given, **more))
 
     try:
         plugins.find("adapters", spec.config.framework).train(spec, launch, reporter, with_seen)
@@ -131,24 +151,15 @@ def _of_saving(error: BaseException) -> bool:
     return any(frame.filename.endswith("stationmaster_trainer/checkpoint.py") for frame in frames)
 
 
-def _smoke(
-    seen: dict[str, Any],
-    spec: Spec,
-    launch: Launch,
-    reporter: Reporter,
-    data: Data,
-    trainee: Continuable,
-    restore: Callable[[Path], object],
-    device: str,
-    drive: Callable[[Loop], Outcome] = Loop.run,
-) -> Outcome:
+def _smoke(seen: dict[str, Any], built: Built) -> Outcome:
     """Real steps, evaluation and checkpoint; then what needs the trainee for itself."""
-    seen |= {"device": device, "room": trainee.room(), "has_validation": data.val is not None}
+    spec, data, trainee = built.spec, built.data, built.trainee
+    seen |= {"device": built.device, "room": trainee.room(), "has_validation": data.val is not None}
     masked = _watch_targets(trainee)
     if data.val is not None:
         most = EVAL_BATCHES * spec.config.batch_size
         trainee.val, seen["val_samples"] = _spread(data.val, most), len(data.val)
-    outcome = attempt.run(spec, launch, reporter, data, trainee, restore, device, drive)
+    outcome = built.run()
     seen["masked"] = sum(masked) / len(masked) if masked else 0.0
     seen["doing"] = "longest batch"
     said("the longest batch")
@@ -160,24 +171,15 @@ def _smoke(
     return outcome
 
 
-def _steps(seen: dict[str, Any], *given: Any, **more: Any) -> Outcome:
+def _steps(seen: dict[str, Any], built: Built) -> Outcome:
     """The steps behind a checkpoint, and nothing else."""
-    return attempt.run(*given, **more)
+    return built.run()
 
 
-def _memory(
-    seen: dict[str, Any],
-    spec: Spec,
-    launch: Launch,
-    reporter: Reporter,
-    data: Data,
-    trainee: Continuable,
-    restore: Callable[[Path], object],
-    device: str,
-    drive: Callable[[Loop], Outcome] = Loop.run,
-) -> Outcome:
+def _memory(seen: dict[str, Any], built: Built) -> Outcome:
     """Two optimizer steps of rate 0 on the longest batch, and the copy from which a checkpoint is written."""
-    seen |= {"device": device, "room": trainee.room(), "doing": "longest batch"}
+    spec, data, trainee = built.spec, built.data, built.trainee
+    seen |= {"device": built.device, "room": trainee.room(), "doing": "longest batch"}
     for _ in range(2):
         _longest_step(data, trainee, spec.config.batch_size)
     trainee.snapshot()
@@ -199,21 +201,12 @@ def _rates(spec: Spec, options: dict[str, Any]) -> dict[str, Any]:
     return {"curves": curves, "device": curves[0].get("device", "")}
 
 
-def _measured_rate(
-    seen: dict[str, Any],
-    spec: Spec,
-    launch: Launch,
-    reporter: Reporter,
-    data: Data,
-    trainee: Continuable,
-    restore: Callable[[Path], object],
-    device: str,
-    drive: Callable[[Loop], Outcome] = Loop.run,
-) -> Outcome:
-    seen["device"] = device
+def _measured_rate(seen: dict[str, Any], built: Built) -> Outcome:
+    spec, data, trainee = built.spec, built.data, built.trainee
+    seen["device"] = built.device
     if data.val is not None:
         trainee.val = _spread(data.val, EVAL_BATCHES * spec.config.batch_size)
-    outcome = attempt.run(spec, launch, reporter, data, trainee, restore, device, drive)
+    outcome = built.run()
     if data.val is not None and (found := trainee.evaluate(lambda: False)) is not None:
         seen |= {"eval_loss": found.loss, "eval_sem": found.loss_sem}
     return outcome
