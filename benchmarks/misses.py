@@ -20,11 +20,10 @@ from typing import Any
 import corpus
 import decided
 import scorecard
-from rules import CLASSES
+from rules import CLASSES, judged
 
 from stationmaster_server import drawing
 from stationmaster_trainer.contract import Alert, Eval, Train
-from stationmaster_trainer.judge import Judge
 
 MOST = 10
 OF_A_KIND = 2
@@ -75,19 +74,6 @@ def worst(all_: Sequence[Miss]) -> list[Miss]:
     return chosen
 
 
-def told(log: corpus.Log) -> list[Alert]:
-    """Each alert of warning or worse as it was first told, also where it was taken back later."""
-    judge, first = Judge(log.plan), dict[tuple[str, str, int], Alert]()
-    for record in log.records:
-        for alert in judge.see(record):
-            if alert.severity != "info":
-                first.setdefault((alert.rule, alert.series, alert.first_step), alert)
-    for alert in judge.finish():
-        if alert.severity != "info":
-            first.setdefault((alert.rule, alert.series, alert.first_step), alert)
-    return list(first.values())
-
-
 def picture(log: corpus.Log, title: str, alerts: Sequence[Alert]) -> str:
     """The log's curves as SVG, with the place of the fault and of the alerts."""
     train = [(record.step, record.loss) for record in log.records if isinstance(record, Train)]
@@ -103,7 +89,7 @@ def story(miss: Miss, place: int, folder: Path | None) -> list[str]:
     """The lines of one miss; writes its picture."""
     name, seed, part = miss.case.name.split("-")
     log = scorecard.made(name, int(seed), "held out" if part == "h" else "made")
-    alerts = told(log)
+    alerts = judged(log).told
     title = f"{name.replace('_', ' ')}, {len(corpus.trains(log.records)):,} points"
     heard = "; ".join(f"{one.severity} {one.rule} at step {one.last_step:,}: {one.message}" for one in alerts[:3])
     truth = miss.case.fault or "healthy"
@@ -160,9 +146,7 @@ def main() -> None:
     lines = report(arguments.seeds, arguments.write.with_suffix("") if arguments.write else None)
     print("\n".join(lines))
     if arguments.write:
-        before, _, rest = arguments.write.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        arguments.write.write_text("\n".join([before + BEGIN, "", *lines, END + after]))
+        scorecard.written(arguments.write, lines, BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -42,33 +42,42 @@ class Judged:
 
     final: list[Alert]
     """Episodes of warning or worse as they stand at the end."""
-    classes: set[str]
-    """Classes warned of at any time, also where an alert was taken back."""
-    alerts: int
-    """Episodes of warning or worse at any time."""
+    told: list[Alert]
+    """Every episode of warning or worse as it was first told, also where it was taken back."""
     named: int | None
     """Place of the record at which the fault was named, once it could be seen."""
+
+    @property
+    def classes(self) -> set[str]:
+        """Classes warned of at any time."""
+        return {CLASS_OF[alert.rule] for alert in self.told}
 
 
 def judged(log: corpus.Log) -> Judged:
     """The log through a fresh judge, record by record, as in a run that goes on."""
     judge, named = Judge(log.plan), None
     wanted = CLASSES.get(log.fault, set())
-    told: set[tuple[str, str, int]] = set()
+    told: dict[tuple[str, str, int], Alert] = {}
+
+    def tell(alerts: list[Alert]) -> list[Alert]:
+        grave = [alert for alert in alerts if alert.severity != "info"]
+        for alert in grave:
+            told.setdefault((alert.rule, alert.series, alert.first_step), alert)
+        return grave
+
     for place, record in enumerate(log.records):
-        changes = [alert for alert in judge.see(record) if alert.severity != "info"]
-        told |= {(alert.rule, alert.series, alert.first_step) for alert in changes}
+        changes = tell(judge.see(record))
         known = changes if place > log.visible else [a for a in judge.open_alerts() if a.severity != "info"]
         if named is None and place >= log.visible and any(alert.rule in wanted for alert in known):
             named = place
-    told |= {(alert.rule, alert.series, alert.first_step) for alert in judge.finish() if alert.severity != "info"}
+    tell(judge.finish())
     broken = [seat.broken for seat in judge.seats if seat.broken]
     if broken:
         raise RuntimeError(f"{broken[0]} (fault {log.fault!r})")
     final = [alert for alert in judge.alerts() if alert.severity != "info"]
     if named is None and any(alert.rule in wanted for alert in final):
         named = len(log.records)
-    return Judged(final, {CLASS_OF[rule] for rule, _, _ in told}, len(told), named)
+    return Judged(final, list(told.values()), named)
 
 
 def delay(log: corpus.Log, named: int) -> int:

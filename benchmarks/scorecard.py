@@ -98,7 +98,7 @@ def judge_case(case: tuple[str, int, str], finished: bool = True) -> Case:
     points = len(corpus.trains(log.records)) or len(log.records)
     plain = labelled.classes(rivals.rows_of(log.records)) if finished else set()
     return Case(
-        f"{name}-{seed}-{part[0]}", part, log.fault, points, told.classes, bool(told.final), told.alerts, late, plain
+        f"{name}-{seed}-{part[0]}", part, log.fault, points, told.classes, bool(told.final), len(told.told), late, plain
     )
 
 
@@ -233,11 +233,11 @@ def goals(found: Sequence[Case]) -> list[str]:
     return missed
 
 
-def written(path: Path, lines: Sequence[str]) -> None:
+def written(path: Path, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> None:
     """Puts the lines between the markers of a document."""
-    before, _, rest = path.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]))
+    before, _, rest = path.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text("\n".join([before + begin, "", *lines, "", end + after]))
 
 
 def report(arguments: Any) -> tuple[list[str], list[str]]:

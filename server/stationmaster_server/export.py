@@ -5,7 +5,6 @@ The child gets the whole environment of the person who asks (a W&B key, for exam
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import stationmaster_trainer
 from stationmaster_trainer import codec
 from stationmaster_trainer.contract import LoggerState
-from stationmaster_trainer.errors import RunError
+from stationmaster_trainer.errors import FormatError, RunError
 
 from . import backends
 from .answer import clean
@@ -48,8 +47,8 @@ def _answer(output: bytes) -> dict[str, object]:
     """The last line that is an object: a library may have printed before it."""
     for line in reversed(output.decode("utf-8", "replace").splitlines()):
         try:
-            found = json.loads(line)
-        except ValueError:
+            found = codec.parsed(line, "the answer of the export")
+        except FormatError:
             continue
         if isinstance(found, dict):
             return found

@@ -133,7 +133,7 @@ def probe(path: str, cwd: Path, modules: tuple[str, ...] = MODULES) -> Probe | s
     try:
         said: dict[str, Any] = json.loads(ended.output.strip().splitlines()[-1])
         return Probe(str(said["executable"]), str(said["version"]), bool(said["virtual"]), tuple(said["modules"]))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return f"{path} is no working Python (exit code {ended.code})."
 
 

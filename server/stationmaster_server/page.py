@@ -5,14 +5,13 @@ Text from outside (notes, file names, exceptions) is cleaned, its table and code
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.contract import Note
 from stationmaster_trainer.errors import FormatError
 from stationmaster_trainer.facts import EvaluationFacts
@@ -253,8 +252,8 @@ def _environment(dossier: Dossier) -> str:
     """What the newest attempt ran with, from its `environment.json`."""
     newest = next(reversed(dossier.run.attempts()), None)
     try:
-        found = json.loads(rundir.read(newest.environment, MAX_CONFIG)) if newest else {}
-    except (OSError, FormatError, ValueError):
+        found = codec.parsed(rundir.read(newest.environment, MAX_CONFIG), "environment.json") if newest else {}
+    except (OSError, FormatError):
         return ""
     if not isinstance(found, dict):
         return ""

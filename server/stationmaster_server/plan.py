@@ -7,7 +7,6 @@ under a new name and said; decisions are asked again then, never guessed.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import secrets
 import stat
@@ -253,7 +252,7 @@ class _NewerError(Exception):
 
 
 def _parse(text: bytes, path: Path) -> Plan:
-    plain = json.loads(text)
+    plain = codec.parsed(text, str(path))
     version = plain.get("format", FORMAT) if isinstance(plain, dict) else FORMAT
     if isinstance(version, int) and version > FORMAT:
         raise _NewerError(f"{path} has format {version}, this program reads up to {FORMAT}.")

@@ -6,7 +6,6 @@ The new run needs a yes of its own.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import stationmaster_trainer
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.contract import FORMAT, Spec, TrainingConfig
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.rundir import RUNS, RunDir
@@ -142,8 +141,8 @@ def _checklist(again: Again, by: str) -> dict[str, Any]:
 def _recorded(run: RunDir) -> dict[str, Any]:
     """The record of the first attempt; empty when there is none that can be read."""
     try:
-        found = json.loads(rundir.read(run.attempt(1).environment))
-    except (OSError, FormatError, ValueError, RecursionError):
+        found = codec.parsed(rundir.read(run.attempt(1).environment), "environment.json")
+    except (OSError, FormatError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -154,8 +153,8 @@ def _present(project: Path, python: str) -> dict[str, Any]:
         said = Path(folder, "environment.json")
         ended = children.run([python, str(SCRIPT), str(project), str(said)], cwd=project, timeout=SECONDS)
         try:
-            found = json.loads(rundir.read(said))
-        except (OSError, FormatError, ValueError):
+            found = codec.parsed(rundir.read(said), "environment.json")
+        except (OSError, FormatError):
             why = clean(ended.output, 600) or "it gave no answer"
             raise RunError(f"{python} cannot say what it has: {why}") from None
     return dict(found)

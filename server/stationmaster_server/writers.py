@@ -70,11 +70,7 @@ def find(files: Iterable[Path], project: Path | None = None) -> dict[Path, Write
 
 def _pids() -> Iterator[int]:
     """Every process but this one, the newest first."""
-    try:
-        pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
-    except OSError:
-        return
-    yield from (pid for pid in sorted(pids, reverse=True) if pid != os.getpid())
+    yield from (pid for pid in sorted(process.pids(), reverse=True) if pid != os.getpid())
 
 
 def _written(pid: int) -> Iterator[str]:

@@ -18,10 +18,14 @@ HUGE = 1 << 30
 DEEP: Any = []
 for _ in range(150):
     DEEP = [DEEP]
+DEEPER: Any = DEEP
+"""Json reads it; what walks through it a frame or two a level comes to Python's limit."""
+for _ in range(300):
+    DEEPER = [DEEPER]
 JUNK: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**63, -(2**70), 10**300, 1.5, -0.0, 1e308, "NaN", "Infinity", "-Infinity", ""),
     *("x", "x" * 5000, "\x1b[31m\u202e\u200b\x00", "../../etc/passwd", "1", [], {}, [[]], {"": None}, [1, "a", None]),
-    *({"gate": 7}, {"kind": "train"}, {"format": 99}, DEEP, ["x"] * 300, {str(n): n for n in range(300)}),
+    *({"gate": 7}, {"kind": "train"}, {"format": 99}, DEEP, DEEPER, ["x"] * 300, {str(n): n for n in range(300)}),
 ]
 PLACES = (
     "fifo",

@@ -152,12 +152,14 @@ def test_a_damaged_plan_is_set_aside_and_said(hall: Any, desk: Any) -> None:
     chat.accepted("choose_logging", backends=["file"])
     plan = project.path / ".stationmaster" / "plan.json"
     whole = plan.read_bytes()
-    for damage in (whole[: len(whole) // 2], b"\0" * 100, b"[]", b'{"approvals": 3}', b""):
+    nested = b'{"changes": ' + b'{"a": ' * 400 + b"1" + b"}" * 401
+    damages = (whole[: len(whole) // 2], b"\0" * 100, b"[]", b'{"approvals": 3}', b"", nested, b"[" * 100_000)
+    for damage in damages:
         plan.write_bytes(damage)
         words = chat.refused("start_run", digest="0" * 64)
         assert "I need logging configured before training." in words
         assert "set aside as .stationmaster/plan.damaged-" in words
-    assert len(list(plan.parent.glob("plan.damaged-*.json"))) == 5
+    assert len(list(plan.parent.glob("plan.damaged-*.json"))) == len(damages)
     plan.write_bytes(b'{"format": 99}')
     assert "format 99" in chat.refused("choose_logging", backends=["file"])
     assert plan.read_bytes() == b'{"format": 99}'

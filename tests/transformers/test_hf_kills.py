@@ -112,7 +112,7 @@ def test_a_fine_tuning_killed_in_a_save_and_in_its_resume_is_the_run_that_was_no
     assert broken.name != whole.name
 
     look(lambda: line.partial(broken), pause=0.0005)
-    line.kill(broken, "worker", "supervisor")
+    line.kill(broken, "supervisor", "worker")  # nobody is left who could tell of it
     assert line.resume(broken) < steps
 
     line.has_worker(broken)

@@ -128,7 +128,7 @@ class _Below:
 def _argv(spec: Spec, reporter: Reporter) -> list[str]:
     """The command with its programs; a Python script goes through our own, which holds it as it was confirmed."""
     if not spec.config.command:
-        return [sys.executable, str(Path(sys.argv[0]).with_name("stationmaster_script.py")), str(reporter.attempt.path)]
+        return [sys.executable, sys.argv[0], str(reporter.attempt.path), "script"]
     confirmed.hold(spec)
     return commandline.runnable(commandline.words(spec.config), sys.executable, Path(spec.project_dir))
 

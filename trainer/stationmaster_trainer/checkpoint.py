@@ -7,7 +7,6 @@ absent at every instant. Not covered: several ranks writing parts of one checkpo
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import threading
@@ -19,7 +18,7 @@ from typing import Any
 
 from . import codec, manifest
 from .contract import Checkpoint
-from .errors import CheckpointError
+from .errors import CheckpointError, FormatError
 from .rundir import sync_folder
 
 POSITION = "position.json"
@@ -193,8 +192,8 @@ class Saver:
 def read_position(folder: Path) -> dict[str, Any]:
     """`position.json` of a verified checkpoint. Raises CheckpointError."""
     try:
-        plain = json.loads((folder / POSITION).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        plain = codec.parsed((folder / POSITION).read_bytes(), POSITION)
+    except (OSError, FormatError) as error:
         raise CheckpointError(f"{folder / POSITION} cannot be read: {error}") from None
     if not isinstance(plain, dict):
         raise CheckpointError(f"{folder / POSITION} holds no object.")

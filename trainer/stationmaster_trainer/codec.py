@@ -19,6 +19,8 @@ T = TypeVar("T")
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 MAX_LINE = 1 << 20
 """Bytes of the longest line that is taken for a record."""
+MAX_DEPTH = 64
+"""Objects and lists within each other in any JSON of ours; what walks through a value stays far from Python's own limit."""
 
 
 def to_plain(value: Any) -> Any:
@@ -62,13 +64,36 @@ def from_plain(cls: type[T], plain: Any, source: str = "") -> T:
     return typing.cast(T, value)
 
 
+def parsed(text: str | bytes, source: str) -> Any:
+    """What JSON text holds, whoever wrote it. FormatError names `source`, also where it is nested too deeply."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{source} is not readable JSON: {error}") from None
+    if _openings(text) > MAX_DEPTH and _deeper(found, MAX_DEPTH):
+        raise FormatError(f"{source} is not readable JSON: it is nested more than {MAX_DEPTH} deep")
+    return found
+
+
+def _openings(text: str | bytes) -> int:
+    """As many brackets as are opened in the text, which is never nested deeper."""
+    return text.count("[") + text.count("{") if isinstance(text, str) else text.count(b"[") + text.count(b"{")
+
+
+def _deeper(value: Any, depth: int) -> bool:
+    """Whether more lists and objects than `depth` lie within each other."""
+    level = [value]
+    for _ in range(depth + 1):
+        inner = [part for part in level if isinstance(part, (dict, list))]
+        level = [below for part in inner for below in (part.values() if isinstance(part, dict) else part)]
+        if not inner:
+            return False
+    return True
+
+
 def loads(cls: type[T], text: str | bytes, source: str = "") -> T:
     """Parses JSON text into `cls`; FormatError names `source`."""
-    try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{source or cls.__name__} is not readable JSON: {error}") from None
-    return from_plain(cls, plain, source)
+    return from_plain(cls, parsed(text, source or cls.__name__), source)
 
 
 def record(text: str | bytes, source: str = "stream.jsonl") -> contract.Record | None:
@@ -76,10 +101,7 @@ def record(text: str | bytes, source: str = "stream.jsonl") -> contract.Record |
     else unreadable."""
     if len(text) > MAX_LINE:
         raise FormatError(f"{source}: a line of {len(text)} bytes is longer than any record")
-    try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{source}: a line is not readable JSON: {error}") from None
+    plain = parsed(text, f"{source}: a line")
     if not isinstance(plain, dict):
         raise FormatError(f"{source}: a line holds {type(plain).__name__}, not an object")
     cls = contract.RECORDS.get(str(plain.get("kind")))

@@ -5,7 +5,6 @@ The server asks for `stop` and `checkpoint`; the supervisor asks for `rule_stop`
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -49,8 +48,8 @@ def asked_by(attempt: AttemptDir) -> str:
     if not names:
         return "SIGTERM or SIGINT, sent to its processes by somebody else"
     try:
-        found = json.loads(rundir.read(attempt.control / names[0], 4096))
-    except (OSError, ValueError, FormatError):
+        found = codec.parsed(rundir.read(attempt.control / names[0], 4096), names[0])
+    except (OSError, FormatError):
         return "a request whose file cannot be read"
     by = found.get("by") if isinstance(found, dict) else None
     return BY.get(str(by), "a request that does not say whose it was")

@@ -70,20 +70,12 @@ class Hearing:
 
     def failures(self) -> list[Failure]:
         """Exceptions that ended processes, oldest first."""
-        found = []
-        for path in self._folder.glob("*.failure"):
-            with contextlib.suppress(FormatError, OSError):
-                record = codec.record(rundir.read(path).strip(), str(path))
-                if isinstance(record, Failure):
-                    found.append(record)
+        found = [told for path in self._folder.glob("*.failure") if (told := _failure(path)) is not None]
         return sorted(found, key=lambda one: one.time)
 
     def failure(self, pid: int) -> Failure | None:
         """The exception that ended this process, if it left one."""
-        with contextlib.suppress(FormatError, OSError):
-            record = codec.record(rundir.read(self._folder / f"{pid}.failure").strip(), "failure")
-            return record if isinstance(record, Failure) else None
-        return None
+        return _failure(self._folder / f"{pid}.failure")
 
     def _begin(self, path: Path) -> tuple[int, int]:
         """A further process: what it counts from 1 goes on from the last step."""
@@ -113,6 +105,14 @@ class Hearing:
         """On this process's clock, whatever clock the other one had."""
         now = self._reporter.elapsed()
         return max(0.0, min(now, now - (time.time() - record.time)))
+
+
+def _failure(path: Path) -> Failure | None:
+    """What a process left there; None for nothing, and for what is no failure."""
+    with contextlib.suppress(FormatError, OSError):
+        record = codec.record(rundir.read(path).strip(), str(path))
+        return record if isinstance(record, Failure) else None
+    return None
 
 
 def _shifted(

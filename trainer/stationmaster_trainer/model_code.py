@@ -5,14 +5,13 @@ The same for every framework. Not covered: other files that the model file reads
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from . import best_model, codec, entry
 from .contract import Spec
-from .errors import CheckpointError
+from .errors import CheckpointError, FormatError
 from .preprocessing import Preprocessing
 
 BUILT = "model.json"
@@ -34,8 +33,8 @@ def remember(folder: Path, known: Mapping[str, Any]) -> None:
 def built(spec: Spec, folder: Path) -> dict[str, Any]:
     """What `remember` wrote, under the name that the configuration has for the model. Raises CheckpointError."""
     try:
-        known: dict[str, Any] = json.loads((folder / BUILT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        known: dict[str, Any] = codec.parsed((folder / BUILT).read_bytes(), BUILT)
+    except (OSError, FormatError) as error:
         raise CheckpointError(f"{folder / BUILT} cannot be read: {error}") from None
     return {**known, "name": spec.config.model_name or known["name"]}
 

@@ -49,14 +49,18 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def pids() -> list[int]:
+    """Every process of the machine; empty where the system has no /proc."""
+    try:
+        return [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
+    except OSError:
+        return []
+
+
 def descendants(pid: int) -> list[int]:
     """Every process below `pid`, children before grandchildren; empty where the system has no /proc."""
     parents: dict[int, list[int]] = {}
-    try:
-        pids = [int(entry.name) for entry in os.scandir(PROC) if entry.name.isdigit()]
-    except OSError:
-        return []
-    for other in pids:
+    for other in pids():
         fields = _stat(other)
         if fields:
             parents.setdefault(int(fields[1]), []).append(other)

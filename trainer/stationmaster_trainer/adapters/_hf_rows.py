@@ -136,7 +136,7 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str,
     """Names of `ClassLabel` features, also inside lists, from the metadata that `datasets` writes into its files."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
         return {}
     found = {}
     for label, feature in features.items():

@@ -8,7 +8,6 @@ Not covered: errors of the W&B server in the middle of an upload, which the libr
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -219,10 +218,10 @@ def _init(wandb: Any, mode: str, id: str, folder: Path, spec: Spec) -> Any:
 def _run_id(run: RunDir) -> str:
     """The W&B run of this run, chosen once."""
     try:
-        found = json.loads(rundir.read(run.wandb_run))["id"]
+        found = codec.parsed(rundir.read(run.wandb_run), str(run.wandb_run))["id"]
         if isinstance(found, str) and re.fullmatch(r"[a-z0-9]{8}", found):
             return found
-    except (OSError, FormatError, ValueError, KeyError, TypeError):
+    except (OSError, FormatError, KeyError, TypeError):
         pass
     id = secrets.token_hex(4)
     rundir.replace(run.wandb_run, codec.dumps({"id": id}).encode())

@@ -92,11 +92,10 @@ class Divergence(Watcher):
         del self.pending[:-3]
 
     def learn_strays(self, distance: float, level: float) -> None:
-        self.pending.append(distance)
+        if not self.away:
+            self.pending.append(distance)
+            del self.pending[: -self.deviation.size]
         self.levels.append(level)
-        if self.away:
-            del self.pending[-1]
-        del self.pending[: -self.deviation.size]
         if len(self.levels) > 8:
             if not self.away:
                 self.climbing.append(max(0.0, log_ratio(self.levels[5], self.levels[0], self.floor(self.levels[0]))))

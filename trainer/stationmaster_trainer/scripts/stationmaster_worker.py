@@ -1,4 +1,7 @@
-"""Starts the worker from a run's `lib/`. A script path, so that no file of the user's project can stand in for ours."""
+"""Starts the worker from a run's `lib/`, or with a second argument the script of a run as it is, below its worker.
+
+A script path, so that no file of the user's project can stand in for ours.
+"""
 
 import os
 import sys
@@ -8,9 +11,12 @@ if __name__ == "__main__":
     named = [os.path.abspath(part) for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
     rest = [part for part in sys.path if part and os.path.abspath(part) not in (here, *named)]
     sys.path[:] = [here, *rest]
-    from stationmaster_trainer import worker
+    if sys.argv[2:]:
+        from stationmaster_trainer import scripted as part
+    else:
+        from stationmaster_trainer import worker as part
 
     installed = (i for i, part in enumerate(sys.path) if "site-packages" in part or "dist-packages" in part)
     place = next(installed, len(sys.path))
     sys.path[place:place] = named  # behind the standard library: a json.py there must not hide json
-    sys.exit(worker.main(sys.argv[1]))
+    sys.exit(part.main(sys.argv[1]))
