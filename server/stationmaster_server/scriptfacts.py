@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from stationmaster_trainer import commandline
+from stationmaster_trainer import commandline, entry
 from stationmaster_trainer.entry import KEPT
 
 _VALIDATES = re.compile(r"(do_|run_)?(valid|validate|validation|evaluate|eval|test)(_|$)")
@@ -64,6 +64,8 @@ def look(project: Path, words: Sequence[str]) -> ScriptFacts:
     saving: list[str] = []
     optimizer, watches = False, ""
     for path, content in commandline.contents(words, project).items():
+        if path.suffix in entry.COMPILED:
+            continue
         name, signs = path.relative_to(root).as_posix(), _signs(content) if path.suffix == ".py" else None
         if signs is None:
             validation += [f"{name}:{line} {what}" for line, what in _in_text(content, path.suffix == ".py")]

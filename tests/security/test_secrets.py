@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,16 +181,31 @@ def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     (project / "a.txt").write_text("one\n")
-    git(project, "init")
-    git(project, "add", "-A")
-    git(project, "commit", "-m", "first")
+    (project / "b.bin").write_text("one\n")
+    inner = project / "inner"
+    inner.mkdir()
+    (inner / "c.txt").write_text("one\n")
+    for folder in (inner, project):
+        git(folder, "init")
+        git(folder, "add", "-A")
+        git(folder, "commit", "-m", "first")
+    (inner / "c.txt").write_text("two\n")
+    (inner / ".gitattributes").write_text("*.txt filter=evil\n")
+    (project / "b.bin").write_text("two\n")
     (project / "a.txt").write_text("two\n")
-    (project / ".gitattributes").write_text("*.txt diff=evil\n")
+    (project / ".gitattributes").write_text("*.txt diff=evil filter=evil\n*.bin filter=evil=two.x\n")
     evil = tmp_path / "evil.sh"
     evil.write_text(f"#!/bin/sh\ntouch {mark}\n")
     evil.chmod(0o755)
     for key in ("core.fsmonitor", "diff.external", "diff.evil.textconv", "diff.evil.command", "core.pager"):
         git(project, "config", key, str(evil))
+    for key in ("filter.evil.clean", "filter.evil=two.x.process", "filter.evil.smudge"):
+        git(project, "config", key, str(evil))
+    git(project, "config", "filter.evil.required", "true")
+    git(inner, "config", "core.fsmonitor", str(evil))
+    git(inner, "config", "filter.evil.clean", str(evil))
     found = repository.look(project)
-    assert found is not None and "+two" in found.diff
+    assert found is not None and "+two" in found.diff and found.facts["changed_files"] == 2
     assert not mark.exists()
+    subprocess.run(["git", "-C", str(project), "status"], capture_output=True, timeout=60)
+    assert mark.exists(), "what is planted works where nobody guards"

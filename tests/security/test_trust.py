@@ -308,10 +308,57 @@ def test_a_compiled_file_beside_the_code_does_not_run_in_its_place(hall: Any) ->
     data[8:12] = int(stamp.st_mtime).to_bytes(4, "little")  # as if it had been made from the confirmed source
     data[12:16] = stamp.st_size.to_bytes(4, "little")
     target.write_bytes(bytes(data))
+    package = project.path / "helper" / "__init__.pyc"  # Python takes a package before a file of its name
+    package.parent.mkdir()
+    shutil.copy(target, package)
+    assert "The model file changed" in chat.refused("start_run", digest=digest)
+    shutil.rmtree(package.parent)
+    project.write("sympy.py", EVIL)  # nothing confirmed imports it; PyTorch does
     facts = finished(chat, chat.accepted("start_run", digest=digest).facts["run"])
     assert facts["state"] == "succeeded" and not (project.path / "evil-ran").exists()
     ran = subprocess.run([sys.executable, "-c", "import helper"], cwd=project.path, capture_output=True, timeout=60)
     assert ran.returncode == 0 and (project.path / "evil-ran").exists(), "the planted file works where nobody guards"
+
+
+PLANTED = """
+import sys, sysconfig
+from pathlib import Path
+from types import SimpleNamespace
+from stationmaster_trainer import confirmed, entry, user_model
+project, kind, evil = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+path = project / "model.py"
+config = SimpleNamespace(framework="pytorch", model_path="model.py")
+facts = SimpleNamespace(entry_sha256=entry.entry_sha256(path, project))
+confirmed.hold(SimpleNamespace(config=config, facts=facts, project_dir=str(project)))
+name = {"module": "part.so", "package": "part/__init__.pyc", "installed": "yaml.py", "source": "part/__init__.py"}[kind]
+target = project / name
+target.parent.mkdir(exist_ok=True)
+target.write_bytes(Path(evil).read_bytes())
+print(user_model.load(path, project).SAID)
+"""
+
+
+@pytest.mark.parametrize("kind", ["module", "package", "source", "installed"])
+def test_what_is_put_in_front_of_a_held_file_after_the_holding_does_not_run(tmp_path: Path, kind: str) -> None:
+    """Under a load of nothing but Python: the worker holds the files in the same way."""
+    import py_compile
+
+    project, evil = tmp_path / "project", tmp_path / "evil.py"
+    project.mkdir()
+    (project / "model.py").write_text("import part, yaml\nSAID = part.SAID + yaml.__name__\n")
+    (project / "part.py").write_text("SAID = 'as confirmed, '\n")
+    evil.write_text(f"open({str(tmp_path / 'evil-ran')!r}, 'w')\nSAID = 'evil'\n")
+    if kind == "package":
+        py_compile.compile(str(evil), cfile=str(tmp_path / "evil.pyc"))
+        evil = tmp_path / "evil.pyc"
+    done = subprocess.run(
+        [sys.executable, "-c", PLANTED, str(project), kind, str(evil)], capture_output=True, text=True, timeout=60
+    )
+    assert not (tmp_path / "evil-ran").exists()
+    if kind == "installed":
+        assert done.stdout == "as confirmed, yaml\n", done.stderr
+    else:
+        assert "would run in place of part.py, which was confirmed" in done.stderr
 
 
 # --- run folders that come from elsewhere ---

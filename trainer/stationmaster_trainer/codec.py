@@ -20,7 +20,7 @@ _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 MAX_LINE = 1 << 20
 """Bytes of the longest line that is taken for a record."""
 MAX_DEPTH = 64
-"""Objects and lists within each other in any JSON of ours; what walks through a value stays far from Python's own limit."""
+"""Objects and lists within each other in any JSON of ours; what walks through one stays far from Python's own limit."""
 
 
 def to_plain(value: Any) -> Any:

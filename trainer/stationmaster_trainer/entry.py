@@ -1,7 +1,7 @@
 """The user's model file and the local files it imports, found without running them, and the hash over them.
 
-Standard library only: server and trainer compute the same hash, which an approval is bound to. Not covered: imports by
-a computed name, and installed packages.
+Standard library only: server and trainer compute the same hash, which an approval is bound to. Compiled modules count,
+because Python takes one before a source file of its name. Not covered: imports by a computed name, installed packages.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +20,11 @@ from .errors import FormatError, ModelError
 
 MAX_BYTES = 16 << 20
 """Bytes of the largest Python file that is taken."""
+MAX_COMPILED = 512 << 20
+"""Bytes of the largest compiled module that is taken."""
+COMPILED = (".so", ".pyd", ".pyc")
+"""Endings of modules that are no source."""
+_COMPILED = re.compile(r"(.+?)(\.[\w-]+)?\.(so|pyd)|(.+)\.pyc")
 KEPT = 1024
 """Files whose import statements are remembered by their content: a package of hundreds is asked for several times."""
 
@@ -63,7 +70,7 @@ def local_files(entry: Path, project_dir: Path) -> list[Path]:
         for other in _imports(path, (entry.resolve().parent, root)):
             if other not in found and other.is_relative_to(root):
                 found.add(other)
-                queue.append(other)
+                queue += [other] if other.suffix == ".py" else []
     return [entry.resolve(), *sorted(found - {entry.resolve()})]
 
 
@@ -84,7 +91,7 @@ def contents(entry: Path, project_dir: Path) -> dict[Path, bytes]:
     found: dict[Path, bytes] = {}
     for path in local_files(entry, project_dir):
         try:
-            found[path] = rundir.read(path, MAX_BYTES)
+            found[path] = rundir.read(path, MAX_COMPILED if path.suffix in COMPILED else MAX_BYTES)
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror}.") from None
         except FormatError as error:
@@ -153,7 +160,29 @@ def _module_files(name: str, roots: tuple[Path, ...]) -> set[Path]:
             for candidate in (folder / f"{part}.py", folder / part / "__init__.py"):
                 if candidate.is_file():
                     found.add(candidate.resolve())
+            found |= _compiled_files(folder, part) | _compiled_files(folder / part, "__init__")
             folder = folder / part
         if found or folder.is_dir():
             return found
     return set()
+
+
+def _compiled_files(folder: Path, name: str) -> set[Path]:
+    """Compiled modules of that name in a folder: `name.cpython-312-x86_64-linux-gnu.so`, `name.so`, `name.pyc`."""
+    try:
+        facts = folder.stat()
+        listed = _compiled_in(str(folder), facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns)
+    except OSError:
+        return set()
+    found = (folder / file for file in listed.get(name, ()))
+    return {path.resolve() for path in found if path.is_file()}
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _compiled_in(folder: str, *state: int) -> dict[str, list[str]]:
+    """Module name → compiled files of a folder; `state` is another one once something was put into it."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(os.listdir(folder)):
+        if match := _COMPILED.fullmatch(file):
+            found.setdefault(match[1] or match[4], []).append(file)
+    return found

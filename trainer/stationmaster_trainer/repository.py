@@ -1,6 +1,7 @@
 """The project's git repository as a run finds it: commit, what differs from it, and which files git does not know.
 
-Nothing of the repository's own configuration is run: no hooks, no monitors, no external differ, no filters for text.
+Nothing of the repository's own configuration is run: no hooks, no monitors, no external differ, no filters (those of
+the person's own configuration are); submodules are not looked into.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ _SAFE = (
     *("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "diff.external="),
     *("-c", "core.pager=cat", "-c", "core.quotePath=false", "-c", "submodule.recurse=false"),
 )
+_NO_SUBMODULES = "--ignore-submodules=dirty"
+"""Another commit in one is a difference; what lies in it is not asked for, with a configuration of its own."""
 _OURS = ("runs/", "checkpoints/", ".stationmaster/")
 
 
@@ -43,8 +47,11 @@ def look(project: Path) -> Repository | None:
     commit = _said(project, "rev-parse", "HEAD").decode(errors="replace").strip()
     if not commit:
         return None
-    changed = [line for line in _said(project, "status", "--porcelain", "--untracked-files=no").splitlines() if line]
-    raw = _said(project, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD") if changed else b""
+    off = _without_filters(project)
+    status = _said(project, "status", "--porcelain", "--untracked-files=no", _NO_SUBMODULES, more=off)
+    changed = [line for line in status.splitlines() if line]
+    differ = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", _NO_SUBMODULES, "HEAD")
+    raw = _said(project, *differ, more=off) if changed else b""
     facts: dict[str, Any] = {
         "commit": commit,
         "branch": _word(project, "rev-parse", "--abbrev-ref", "HEAD"),
@@ -56,6 +63,20 @@ def look(project: Path) -> Repository | None:
         "untracked": _untracked(project),
     }
     return Repository(facts, redact.text(raw[:MAX_DIFF].decode(errors="replace"), redact.values()))
+
+
+def _without_filters(project: Path) -> dict[str, str]:
+    """Variables that empty every filter of the repository's own configuration: git would run it to compare a file."""
+    listed = _said(project, "config", "--show-scope", "--name-only", "--null", "--get-regexp", r"^filter\.").split(
+        b"\0"
+    )
+    own = (name for scope, name in zip(listed[::2], listed[1::2], strict=False) if scope in (b"local", b"worktree"))
+    drivers = sorted({os.fsdecode(name).rpartition(".")[0] for name in own})
+    ends = {"clean": "", "smudge": "", "process": "", "required": "false"}
+    settings = [(f"{driver}.{end}", value) for driver in drivers for end, value in ends.items()]
+    named = {f"GIT_CONFIG_KEY_{number}": name for number, (name, _) in enumerate(settings)}
+    valued = {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(settings)}
+    return {"GIT_CONFIG_COUNT": str(len(settings)), **named, **valued}
 
 
 def _untracked(project: Path) -> list[dict[str, Any]]:
@@ -79,15 +100,15 @@ def _word(project: Path, *arguments: str) -> str:
     return _said(project, *arguments).decode(errors="replace").strip()[:500]
 
 
-def _said(project: Path, *arguments: str) -> bytes:
-    """What git prints; empty when it is missing, fails or takes too long."""
+def _said(project: Path, *arguments: str, more: Mapping[str, str] | None = None) -> bytes:
+    """What git prints; empty when it is missing, fails or takes too long. `more`: variables for it."""
     try:
         done = subprocess.run(  # nosec B603 B607 # argv list, no shell
             ["git", *_SAFE, "-C", str(project), *arguments],
             capture_output=True,
             timeout=SECONDS,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"},
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(more or {})},
         )
     except (OSError, subprocess.SubprocessError):
         return b""
