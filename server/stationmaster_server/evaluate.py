@@ -21,7 +21,7 @@ from stationmaster_trainer.facts import EvaluationFacts, EvaluationRequest
 from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.rundir import RunDir
 
-from . import plan, testreport
+from . import place, plan, testreport
 from .detach import spawn
 from .dossier import gather
 from .interpreter import find_python
@@ -64,6 +64,7 @@ def evaluate(project: Path, name: str | None, test_data: str, wait_seconds: floa
     if not found.over:
         raise RunError(f"run {run.name} is {found.state}.", "Its best model is known when it has ended.")
     spec = read_spec(run)
+    place.require(run, spec, "scored")
     content = _content(project, spec, test_data)
     with _alone(project):
         if (going := _going(run)) is not None:

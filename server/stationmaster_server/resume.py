@@ -17,7 +17,7 @@ from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.manifest import Newest
 from stationmaster_trainer.rundir import RunDir
 
-from . import newlimits, runs, seal, unchanged
+from . import newlimits, place, runs, seal, unchanged
 from .digest import SCRIPT
 from .interpreter import find_python
 from .plan import locked
@@ -48,7 +48,8 @@ def question(project: Path, name: str | None, changes: Mapping[str, Any] | None,
 def resume(project: Path, name: str | None, changes: Mapping[str, Any] | None = None) -> Resumed:
     """Starts a new attempt from the newest verified checkpoint, or from step 0 when there is none.
 
-    Raises RunError for a run that has succeeded or was never started, and when model file or data changed since.
+    Raises RunError for a run that has succeeded or was never started, for a copy of one, and when model file or data
+    changed since.
     """
     with locked(project):
         run = runs.find_run(project, name)
@@ -65,6 +66,7 @@ def resume(project: Path, name: str | None, changes: Mapping[str, Any] | None = 
                 "For more training, call propose_config with more epochs; it starts as a new run.",
             )
         spec = read_spec(run)
+        place.require(run, spec, "resumed")
         if spec.config.framework == SCRIPT and manifest.newest_verified(Path(spec.checkpoint_dir)).path is None:
             raise RunError(
                 f"run {run.name} cannot be resumed: a script that ran as it is has no checkpoint of stationmaster.",

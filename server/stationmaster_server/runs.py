@@ -16,7 +16,7 @@ from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import RUNS, AttemptDir, RunDir
 
-from . import leases
+from . import leases, place
 from .digest import SCRIPT
 from .launchers import local
 from .run_environment import RunEnvironment, run_environment
@@ -70,11 +70,12 @@ def start_attempt(
 
     `rollbacks`: all of the run, when this order carries one out; None: those so far stay in force.
 
-    Waits until the supervisor has taken over (0: not at all). Raises RunError when the run goes on already with another
-    order, when it has ended and nothing to resume from is given (with `again` it begins at step 0, as a new attempt),
-    or when the supervisor does not come up.
+    Waits until the supervisor has taken over (0: not at all). Raises RunError when the folder is not where it was made,
+    when the run goes on already with another order, when it has ended and nothing to resume from is given (with `again`
+    it begins at step 0, as a new attempt), or when the supervisor does not come up.
     """
     spec = read_spec(run)
+    place.require(run, spec, "started")
     if not os.access(python, os.X_OK):
         raise RunError(f"the Python {python} cannot be run.", "Name the interpreter of the environment that trains.")
     environment = run_environment(env)

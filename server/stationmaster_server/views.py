@@ -31,7 +31,7 @@ from stationmaster_trainer.orders import begun
 from stationmaster_trainer.rundir import AttemptDir, RunDir
 from stationmaster_trainer.states import DERIVED, FINAL
 
-from . import mounts
+from . import mounts, place
 
 MAX_BYTES = 4 << 20
 """Bytes of the largest status or spec that is read."""
@@ -82,7 +82,7 @@ def view(run: RunDir) -> RunView:
         raise RunError(f"there is no run {run.name!r}.")
     alive = process.is_locked(run.lock)  # before the status: what a dead supervisor wrote is complete by then
     problems: list[str] = []
-    status = _read(run.status, problems)
+    status = _of_here(run, _read(run.status, problems), alive)
     newest = next(reversed(run.attempts()), None)
     if newest is None or (not begun(newest) and not alive and not _taken_up(newest, status)):
         status = _queued(run, newest.number if newest else 0, status)
@@ -162,6 +162,16 @@ def _frame(line: str, view: RunView) -> str:
 def read_spec(run: RunDir) -> Spec:
     """The run's spec. FormatError names the file when it is missing or damaged."""
     return codec.loads(Spec, rundir.read(run.spec, MAX_BYTES), str(run.spec))
+
+
+def _of_here(run: RunDir, status: Status | None, alive: bool) -> Status | None:
+    """Without the worker where that trains another folder, of which this one is a copy."""
+    if alive or status is None or status.worker is None or not process.is_alive(status.worker):
+        return status
+    try:
+        return replace(status, worker=None) if place.is_copy(run, read_spec(run)) else status
+    except (FormatError, OSError):
+        return status
 
 
 def _derived(attempt: AttemptDir, status: Status) -> Status:

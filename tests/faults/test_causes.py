@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from soaking.client import Reply, Server
 
 from stationmaster_server import runs
 from stationmaster_server.commands import stop
-from stationmaster_trainer import codec, commandline
+from stationmaster_trainer import codec, commandline, failure, oom
 from stationmaster_trainer.contract import Status
 from stationmaster_trainer.process import state
 from stationmaster_trainer.states import FINAL
@@ -185,3 +186,51 @@ def test_a_flood_of_binary_junk_is_bounded_and_every_answer_stays_short(bench: B
     assert run.attempt(1).worker_log.stat().st_size < 20 << 20
     for reply in _told(serve(bench.project), run.name):
         assert not reply.refused and len(reply.text) < 4000 and "\x1b" not in reply.text
+
+
+GPU_FULL, HOST_FULL, SHARED_FULL = "memory of the device (GPU)", "memory of the host (RAM)", "shared memory"
+WORDS: list[tuple[BaseException, str, str]] = [
+    (RuntimeError("CUDA error: out of memory"), "oom", GPU_FULL),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "oom", GPU_FULL),
+    (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2.00 GiB."), "oom", GPU_FULL),
+    (OSError(12, "Cannot allocate memory"), "oom", HOST_FULL),
+    (RuntimeError("unable to mmap 9 bytes from file <a.safetensors>: Cannot allocate memory (12)"), "oom", HOST_FULL),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "oom", HOST_FULL),
+    (MemoryError(), "oom", HOST_FULL),
+    (RuntimeError("DataLoader worker (pid 9) is killed by signal: Killed. "), "oom", HOST_FULL),
+    (RuntimeError("DataLoader worker (pid 9) is killed by signal: Bus error. It is possible that dataloader's workers "
+                  "are out of shared memory."), "oom", SHARED_FULL),
+    (RuntimeError("unable to write to file </torch_9_1_0>: No space left on device (28)"), "oom", SHARED_FULL),
+    (RuntimeError("[enforce fail at inline_container.cc:424] . PytorchStreamWriter failed writing file data.pkl: "
+                  "No space left on device"), "disk_full", "Free space on the disk"),
+    (KeyError("memory"), "exception", "Correct the code"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "cause", "advice"), WORDS)
+def test_memory_of_host_gpu_and_shared_memory_and_a_disk_are_told_apart_by_the_words_of_the_libraries(
+    bench: Bench, error: BaseException, cause: str, advice: str
+) -> None:
+    """What was raised here, and what another process printed before it ended."""
+    spec = bench.spec()
+    told = failure.describe(error, spec, step=1, elapsed=1.0)
+    assert told.cause == cause and advice in told.way_out
+    printed, way_out = failure.told_by(f"{type(error).__name__}: {error}", spec)
+    assert printed == cause and (advice in way_out or cause == "exception")
+
+
+def test_a_kill_for_memory_of_another_process_of_the_group_is_no_evidence_a_while_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The counter of a container is that of all its runs."""
+    counter = tmp_path / "memory.events"
+    counter.write_text("oom 0\noom_kill 3\n")
+    monkeypatch.setattr(oom, "_counter_files", lambda: [counter])
+    witness, now = oom.KernelWitness(), time.monotonic()
+    counter.write_text("oom 1\noom_kill 4\n")
+    for second in range(3):
+        witness.look(now + second)
+    assert "grew by 1" in witness.killed(os.getpid())
+    for second in range(3, 30):
+        witness.look(now + second)
+    assert witness.killed(os.getpid()) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from flax import nnx
 from flax_project import LINEN, NNX_NORM, PLAIN, FlaxProject
 
-from stationmaster_trainer import data, order, user_model
+from stationmaster_trainer import data, failure, order, user_model
 from stationmaster_trainer.adapters._flax_trainee import AHEAD, FlaxTrainee
 from stationmaster_trainer.contract import Note, Train
 from stationmaster_trainer.feed import Batch
@@ -247,3 +248,15 @@ def test_the_configured_dropout_reaches_every_dropout_layer_and_its_masks_follow
     dropped = losses(dropout=None)
     assert len({*dropped, *kept}) == 4, "other masks at every step"
     assert losses(dropout=None) == dropped
+
+
+@pytest.mark.fault("F11")
+@pytest.mark.parametrize(("device", "whose"), [("cpu", "host (RAM)"), ("cuda:0", "device (GPU)")])
+def test_memory_that_is_full_is_that_of_where_the_run_trained(plain: FlaxProject, device: str, whose: str) -> None:
+    """XLA says RESOURCE_EXHAUSTED whatever it runs on."""
+    spec = plain.spec(**SETTINGS)
+    with pytest.raises(Exception, match="RESOURCE_EXHAUSTED") as raised:
+        jax.numpy.zeros((1 << 42,)).block_until_ready()
+    there = dataclasses.replace(spec, facts=dataclasses.replace(spec.facts, device=device))
+    told = failure.describe(raised.value, there, step=1, elapsed=1.0)
+    assert told.cause == "oom" and f"memory of the {whose} was full" in told.way_out

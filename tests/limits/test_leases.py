@@ -18,22 +18,24 @@ from stationmaster_server import leases
 from stationmaster_server.devices import Gpu, parse_gpus
 from stationmaster_trainer import clearing, lease
 from stationmaster_trainer.contract import Status
+from stationmaster_trainer.errors import RunError
 from stationmaster_trainer.lease import Claim, Seat
+from stationmaster_trainer.process import take_lock
 
 GPU = "GPU-7a1c0000-1111-2222-3333-444455556666"
 OTHER = "GPU-7a1c0000-1111-2222-3333-777788889999"
-HOLD = """
+HOLD = r"""
 import os, sys, time
 from stationmaster_trainer.lease import Claim, Seat
 device, name, fork = sys.argv[1], sys.argv[2], len(sys.argv) > 3
 seat = Seat(device, Claim(name, "/projects/" + name, "/nowhere"))
 if fork and os.fork() == 0:
-    print("child", os.getpid(), flush=True)
+    os.write(1, b"child %d\n" % os.getpid())  # in one piece: both write into the same pipe
     time.sleep(600)
-print("held" if seat.take() else "waits", flush=True)
+os.write(1, b"held\n" if seat.take() else b"waits\n")
 while not seat.take():
     time.sleep(0.01)
-print("turn", flush=True)
+os.write(1, b"turn\n")
 time.sleep(600)
 """
 
@@ -137,6 +139,27 @@ def test_sharers_hold_together_and_a_file_that_nobody_locks_is_no_claim() -> Non
     assert seats[2].take() and names("cpu") == ["c"]
     seats[2].release()
     assert not [path for path in lease.folder().iterdir() if path.suffix == ".held" and "99" not in path.name]
+
+
+def test_a_claim_that_is_renamed_while_somebody_looks_still_counts_and_locked_claims_let_nobody_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = (Seat(GPU, Claim(name, "/p", "/nowhere")) for name in ("first", "second"))
+    listed = lease._files(GPU)
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "_files", lambda device: listed)
+        assert first.take() and names(GPU) == ["first", "second"] and not second.take()
+    first.release()
+    guard = take_lock(lease.folder() / f"{GPU}.guard")
+    assert guard is not None
+    monkeypatch.setattr(lease, "GUARD_SECONDS", 0.1)
+    with pytest.raises(RunError, match="locked by another process"):
+        second.take()
+    with pytest.raises(RunError, match="locked by another process"):
+        Seat(GPU, Claim("third", "/p", "/nowhere"))
+    os.close(guard)
+    assert second.take() and names(GPU) == ["second"]
+    second.release()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff" * 100, b"x" * 200_000])

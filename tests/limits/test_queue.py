@@ -13,7 +13,7 @@ import pytest
 from process_bench import Bench, end_processes, eventually, pid_of, until
 
 from stationmaster_server import runs
-from stationmaster_trainer import lease
+from stationmaster_trainer import lease, process
 from stationmaster_trainer.rundir import RunDir
 
 DEVICE = "GPU-of-these-tests"
@@ -41,6 +41,7 @@ def test_a_second_run_waits_behind_the_first_and_starts_by_itself_when_that_is_k
     until(first, "running")
     second = start(bench, "second", total_steps=20, sleep=0.0)
     waiting = until(second, "queued")
+    os.kill(pid_of(waiting, "supervisor"), signal.SIGHUP)  # a terminal that closes
     assert f"run first of {bench.project} has been using {DEVICE} since" in waiting.message
     assert waiting.message.endswith("It starts by itself.") and waiting.step == 0
     assert [one.claim.run for one in lease.claims(DEVICE)] == ["first", "second"]
@@ -63,15 +64,22 @@ def test_a_waiting_run_can_be_stopped_and_continued_and_a_killed_one_is_lost_and
     ended = until(second, "stopped")
     assert (ended.cause, ended.step) == ("user", 0) and "while it waited" in ended.message
     runs.start_attempt(second, sys.executable, device=DEVICE, again=True)
-    waiting = until(second, "queued")
+    waiting = until(second, lambda status: status.state == "queued" and status.supervisor is not None)
     assert waiting.attempt == 2
     os.kill(pid_of(waiting, "supervisor"), signal.SIGKILL)
     lost = until(second, "lost")
     assert "while the run waited for its turn" in lost.message and runs.view(second).over
+    module = second.lib / "stationmaster_trainer" / "lease.py"
+    module.write_text(module.read_text().replace("GUARD_SECONDS = 10.0", "GUARD_SECONDS = 0.2"))
     runs.start_attempt(second, sys.executable, device=DEVICE, again=True)
-    until(second, "queued")
+    eventually(lambda: [one.claim.run for one in lease.claims(DEVICE)] == ["first", "second"])
+    guard = process.take_lock(lease.folder() / f"{DEVICE}.guard", 10.0)
+    assert guard is not None
     runs.request_stop(first)
     until(first, "stopped")
+    eventually(lambda: "are locked by another process" in second.attempt(2).supervisor_log.read_text())
+    assert runs.view(second).state == "queued", "it does not go on without the device"
+    os.close(guard)
     assert until(second, "succeeded", 60).step == 20
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from . import redact, rundir
+from . import failure, redact, rundir
 from .contract import Failure, Spec
 from .ending import signal_name
 from .errors import FormatError
@@ -92,16 +92,17 @@ def _printed(reporter: Reporter, spec: Spec) -> list[Failure]:
     found = [
         one for one in tracebacks(text, Path(spec.project_dir)) if one[0] not in LAUNCHERS and not _outside(one[2])
     ]
-    return [_failure(*one) for one in found[-1:]]
+    return [_failure(*one, spec) for one in found[-1:]]
 
 
 def _outside(where: str) -> bool:
     return any(part in where for part in _LAUNCHER_FRAMES)
 
 
-def _failure(error: str, message: str, where: str, rank: str) -> Failure:
+def _failure(error: str, message: str, where: str, rank: str, spec: Spec) -> Failure:
+    cause, way_out = failure.told_by(f"{error}: {message}", spec)
     words = redact.text(f"rank {rank}: {message}" if rank else message, redact.values())[:1000]
-    return Failure(time.time(), 0.0, 0, "exception", error, words, WAY_OUT, where, "")
+    return Failure(time.time(), 0.0, 0, cause, error, words, way_out or WAY_OUT, where, "")
 
 
 def _unwrapped(told: Failure, spec: Spec) -> Failure:

@@ -20,14 +20,24 @@ from .user_model import is_user_file, place
 MAX_TRACEBACK = 4000
 """Characters of a traceback in a record."""
 MAX_MESSAGE = 1000
+SHARED_FULL = (
+    "The shared memory of the machine (/dev/shm) was full: give the container more (--shm-size), or use fewer "
+    "data-loader processes (num_workers). Then resume."
+)
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|RESOURCE_EXHAUSTED|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED"
-    r"|is killed by signal: Killed",
+    r"out of memory|RESOURCE_EXHAUSTED|can(?:'t|not) allocate memory|not enough memory"
+    r"|CU(?:BLAS|DNN|SOLVER|SPARSE)_STATUS_ALLOC_FAILED|is killed by signal: Killed",
     re.IGNORECASE,
 )
 """Wordings of torch, CUDA and XLA; the last is torch's, for a data-loader process that the kernel killed."""
-_DEVICE = re.compile(r"CUDA|HIP|CUBLAS|MPS backend|RESOURCE_EXHAUSTED|XLA", re.IGNORECASE)
-"""What stands in the words of a device's allocator; the host's own is a MemoryError, or speaks of `CPUAllocator`."""
+_SHARED = re.compile(r"out of shared memory|unable to (?:write to file|open shared memory object) </torch_")
+"""Of torch, where processes of a data loader hand over batches in /dev/shm: a file system, but no disk."""
+_DEVICE = re.compile(r"CUDA|HIP|CUBLAS|CUDNN|CUSOLVER|CUSPARSE|MPS backend", re.IGNORECASE)
+"""What stands in the words of a device's allocator."""
+_ANY_DEVICE = re.compile(r"RESOURCE_EXHAUSTED|XLA", re.IGNORECASE)
+"""XLA's, whose wording is the same on a CPU."""
+_HOST = re.compile(r"\w*(?<!OutOf)MemoryError\b|CPUAllocator|\[Errno 12\]|Cannot allocate memory")
+"""What stands in those of the host's."""
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|\bENOSPC\b")
 
 
@@ -56,34 +66,56 @@ def cause_of(error: BaseException) -> str:
             return "disk_full"
         if isinstance(link, OSError) and link.errno in (errno.EROFS, errno.EIO):
             return "disk_error"
-        if isinstance(link, MemoryError) or "OutOfMemory" in type(link).__name__:
+        if isinstance(link, MemoryError) or _enomem(link) or "OutOfMemory" in type(link).__name__:
             return "oom"
-        if isinstance(link, StationmasterError):
-            continue
-        if _DISK_FULL.search(str(link)):
-            return "disk_full"
-        if _OUT_OF_MEMORY.search(str(link)):
-            return "oom"
+        if not isinstance(link, StationmasterError) and (told := cause_in(str(link))) != "exception":
+            return told
     return "exception"
+
+
+def cause_in(words: str) -> str:
+    """The same by the words of an exception alone."""
+    if _SHARED.search(words):
+        return "oom"
+    if _DISK_FULL.search(words):
+        return "disk_full"
+    return "oom" if _OUT_OF_MEMORY.search(words) else "exception"
+
+
+def told_by(words: str, spec: Spec) -> tuple[str, str]:
+    """Cause and way out of an exception that another process printed as `Error: message`; no way out for its code."""
+    cause = "oom" if _HOST.match(words) else cause_in(words)
+    return cause, _way_out_of(words, cause, spec)
 
 
 def _way_out(error: BaseException, cause: str, spec: Spec) -> str:
     if isinstance(error, StationmasterError) and error.way_out:
         return error.way_out
+    words = " ".join(f"{type(link).__name__}: {link}" for link in _chain(error))
+    return _way_out_of(words, cause, spec) or "Correct the code at the place named, then resume or start again."
+
+
+def _way_out_of(words: str, cause: str, spec: Spec) -> str:
+    if cause == "oom" and _SHARED.search(words):
+        return SHARED_FULL
     if cause == "oom":
-        return oom.way_out(spec.config, device=_of_device(error))
+        return oom.way_out(spec.config, device=_of_device(words, spec))
     if cause == "disk_full":
         return f"Free space on the disk of {spec.project_dir} ({_free(spec.project_dir)} are free), then resume."
-    if cause == "disk_error":
-        return DISK_ERROR
-    return "Correct the code at the place named, then resume or start again."
+    return DISK_ERROR if cause == "disk_error" else ""
 
 
-def _of_device(error: BaseException) -> bool:
+def _of_device(words: str, spec: Spec) -> bool:
     """Whether it was the memory of a device, and not the host's."""
-    words = " ".join(f"{type(link).__name__}: {link}" for link in _chain(error))
-    host = "CPUAllocator" in words or any(isinstance(link, MemoryError) for link in _chain(error))
-    return not host and _DEVICE.search(words) is not None
+    if _HOST.search(words):
+        return False
+    trained_on = spec.facts.device if spec.config.device == "auto" else spec.config.device
+    xla = _ANY_DEVICE.search(words) is not None and not trained_on.startswith("cpu")
+    return xla or _DEVICE.search(words) is not None
+
+
+def _enomem(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def where(error: BaseException, project: Path) -> str:

@@ -160,7 +160,7 @@ def _files(device: str) -> list[Path]:
 def _look(path: Path) -> Found | None:
     """The claim when its run lives; a damaged one counts, without its names."""
     if not process.is_locked(path):
-        return None
+        return None if path.exists() else _renamed(path)
     try:
         since = path.stat().st_mtime
         claim = codec.loads(Claim, rundir.read(path, 64 << 10), path.name)

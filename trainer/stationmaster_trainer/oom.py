@@ -6,6 +6,8 @@ import os
 import re
 import resource
 import sys
+import time
+from collections import deque
 from pathlib import Path
 
 from .contract import SCRIPT, TrainingConfig
@@ -13,13 +15,23 @@ from .contract import SCRIPT, TrainingConfig
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+RECENT_SECONDS = 10.0
+"""How long before the worker's end a kill may lie: the counter is that of the whole group, other runs included."""
+
+
 class KernelWitness:
-    """Made before the worker starts; `killed` compares with then."""
+    """Made before the worker starts; `look` from time to time, so that `killed` compares with a short while ago."""
 
     def __init__(self) -> None:
         self._files = _counter_files()
-        self._before = _count(self._files)
+        self._counts = deque([(time.monotonic(), _count(self._files))])
         self._log = _open_kernel_log()
+
+    def look(self, now: float) -> None:
+        """Notes how many were killed so far."""
+        self._counts.append((now, _count(self._files)))
+        while now - self._counts[1][0] >= RECENT_SECONDS:
+            self._counts.popleft()
 
     def killed(self, pid: int) -> str:
         """What shows that process `pid` was killed for memory; empty when nothing does."""
@@ -27,7 +39,7 @@ class KernelWitness:
         named = next((line for line in lines if re.search(rf"[Kk]illed process {pid}\b", line)), "")
         if named:
             return f"kernel log: {named}"
-        more = _count(self._files) - self._before
+        more = _count(self._files) - self._counts[0][1]
         return f"the cgroup's oom_kill counter grew by {more}" if more > 0 else ""
 
     def _new_lines(self) -> list[str]:

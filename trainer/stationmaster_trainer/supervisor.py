@@ -223,6 +223,7 @@ class Supervisor:
             return
         if self._cpu_due:
             self._cpu_then, self._cpu_due = process.tree_cpu_seconds(child.pid), False
+        self._witness.look(now)
         self._keeper.tick(now)
         self._bulletin.due |= self._alerts.logging(self._progress.step, self._keeper.trouble())
         self._signals.place()

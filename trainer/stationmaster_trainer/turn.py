@@ -22,6 +22,7 @@ from .logfile import say
 from .rundir import AttemptDir, RunDir
 
 LOOK_SECONDS = 0.25
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TELL_SECONDS = 15.0
 """Between two looks at how far the run ahead is."""
 
@@ -41,15 +42,17 @@ class Turn:
         """Waits for the device. None: the attempt is `over`, or runs without a lease (none wanted, or none can be)."""
         if not self._launch.lease:
             return None
+        when_busy = self._launch.changes.get("when_busy", self._spec.config.when_busy)
         try:
             seat = Seat(self._launch.lease, Claim(self._run_name, self._spec.project_dir, str(self._home)))
-            when_busy = self._launch.changes.get("when_busy", self._spec.config.when_busy)
-            if seat.take(share=when_busy == "share"):
+            if _taken(seat, share=when_busy == "share") or when_busy == "share":
                 return seat
             if when_busy == "queue":
                 return self._wait(seat)
             self._refuse(seat)
-        except (OSError, RunError) as error:  # a home that cannot be written to
+        except RunError as error:
+            self._end("busy", error.message, error.way_out)
+        except OSError as error:  # a home that cannot be written to
             say(f"no lease on {self._launch.lease}: {error}")
         return None
 
@@ -65,9 +68,9 @@ class Turn:
     def _wait(self, seat: Seat) -> Seat | None:
         """Until it is this run's turn, somebody stops it, or its folder is gone."""
         bulletin = Bulletin(self._run, self._spec, self._launch, say)
-        handlers = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         told_at = 0.0
-        while not seat.take():
+        while self._terminated or not _taken(seat):
             if rundir.identity(self._home) != self._folder:
                 self._leave(seat, "the run folder was deleted or replaced")
                 return None
@@ -109,7 +112,16 @@ class Turn:
         return dataclasses.replace(found, elapsed=before.elapsed if before is not None else 0.0)
 
     def _on_signal(self, number: int, frame: Any) -> None:
-        self._terminated = True
+        self._terminated |= number != signal.SIGHUP
+
+
+def _taken(seat: Seat, *, share: bool = False) -> bool:
+    """Whether the device is this run's now; it is not while another process keeps the claims from being changed."""
+    try:
+        return seat.take(share=share)
+    except RunError as error:
+        say(error.message)
+        return False
 
 
 _KEPT = (
