@@ -1,12 +1,15 @@
 """The plan of a project, `<project>/.stationmaster/plan.json`: what was decided at each gate, by whom and when.
 
-Replaced as a whole, read and written under one lock per project, so that two servers agree. A damaged plan is set aside
-under a new name and said; decisions are asked again then, never guessed.
+Replaced as a whole, read and written under one lock per project, so that two servers agree, and sealed, so that no
+project brings decisions with it. A plan that is damaged, or not as this installation wrote it, is set aside under a new
+name and said; decisions are asked again then, never guessed.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import json
 import os
 import secrets
 import stat
@@ -27,6 +30,8 @@ from . import seal
 FOLDER = ".stationmaster"
 MAX_BYTES = 4 << 20
 """Bytes of the largest plan that is read."""
+SEAL = "seal"
+"""Key of the file under which its seal stands."""
 LOCK_SECONDS = 50.0
 """How long a call waits for another one that is deciding on the same project."""
 
@@ -182,11 +187,13 @@ def load(project: Path) -> Plan:
 
 
 def save(project: Path, plan: Plan) -> Plan:
-    """Replaces the plan's file; returns the plan with its new revision. RunError when it cannot be written."""
+    """Replaces the plan's file; returns the plan with its new revision. RunError when that cannot be done."""
     plan = replace(plan, revision=plan.revision + 1)
     path = _folder(project) / "plan.json"
+    plain = json.loads(codec.dumps(plan).encode("utf-8", "replace"))
+    sealed = {**plain, SEAL: seal.sign(*_whole(plain))}
     try:
-        rundir.replace(path, codec.dumps(plan, indent=1).encode("utf-8", "replace"))
+        rundir.replace(path, codec.dumps(sealed, indent=1).encode())
     except OSError as error:
         raise _unwritable(path, error) from None
     return plan
@@ -256,7 +263,16 @@ def _parse(text: bytes, path: Path) -> Plan:
     version = plain.get("format", FORMAT) if isinstance(plain, dict) else FORMAT
     if isinstance(version, int) and version > FORMAT:
         raise _NewerError(f"{path} has format {version}, this program reads up to {FORMAT}.")
-    return codec.from_plain(Plan, plain, str(path))
+    found = codec.from_plain(Plan, plain, str(path))
+    if not seal.valid(str(plain.pop(SEAL, "")), *_whole(plain)):
+        raise ValueError("it is not as this installation wrote it")
+    return found
+
+
+def _whole(plain: dict[str, Any]) -> tuple[str, str]:
+    """What is sealed: every decision, with what was shown for it."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return "plan", hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path) -> bytes:

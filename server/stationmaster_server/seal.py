@@ -1,8 +1,8 @@
-"""What this installation vouches for: approvals that a person gave, and run folders that it made itself.
+"""What this installation vouches for: plans that it wrote, approvals that a person gave, and run folders that it made.
 
 A seal is an HMAC under a key that lies in the person's home and never in a project, so that a project which comes from
-elsewhere cannot bring a person's yes with it, nor a run folder whose program is then resumed. Not covered: somebody who
-can read the home of this person.
+elsewhere cannot bring decisions or a person's yes with it, nor a run folder whose program is then resumed. Not covered:
+somebody who can read the home of this person.
 """
 
 from __future__ import annotations

@@ -111,7 +111,9 @@ def target(hall: Any) -> Iterator[Target]:
     kept = hall.folder / "kept-project"
     shutil.copytree(project.path, kept, symlinks=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    yield Target(project.path, build_server(Roots.of([str(project.path)])), kept, chat)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(project.home))  # where the key of the seals lies
+        yield Target(project.path, build_server(Roots.of([str(project.path)])), kept, chat)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < MEMORY, f"{grown >> 20} MiB"
 
@@ -245,4 +247,5 @@ def test_any_text_as_policy_is_a_policy_or_a_named_error(data: bytes) -> None:
 def test_the_plan_survives_what_it_writes(target: Target) -> None:
     with plan.locked(target.path):
         now = plan.load(target.path)
+        assert now.proposal is not None and not now.notice
         assert plan.save(target.path, now).revision == now.revision + 1

@@ -110,11 +110,13 @@ def test_changed_data_void_the_digest_and_touched_data_do_not(desk: Any, digest:
     assert desk.accepted("propose_config").facts["digest"] == digest
 
 
-def test_a_plan_edited_by_hand_voids_the_digest(desk: Any, digest: str, office: Any) -> None:
+def test_a_plan_edited_by_hand_opens_the_gates_again(desk: Any, digest: str, office: Any) -> None:
     path = office.path / ".stationmaster" / "plan.json"
     before = path.read_text()
     path.write_text(before.replace('"learning_rate": 0.001', '"learning_rate": 0.5'))
-    assert desk.refused("start_run", digest=digest).startswith("The configuration changed since")
+    words = desk.refused("start_run", digest=digest)
+    assert words.startswith("I need logging configured before training.")
+    assert "(it is not as this installation wrote it); it was set aside as .stationmaster/plan.damaged-" in words
     path.write_text(before)
 
 
@@ -150,9 +152,9 @@ class Many:
 
 
 @pytest.fixture(scope="module")
-def many(hall: Any, desk: Any) -> Many:
+def many(hall: Any) -> Many:
     project = hall.make("many")
-    return Many(project, desk.on(project))
+    return Many(project, hall.connect(project))
 
 
 @pytest.mark.fault("F16")

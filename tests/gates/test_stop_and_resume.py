@@ -110,9 +110,9 @@ def test_without_any_checkpoint_that_verifies_a_resume_begins_again_and_says_so(
     assert chat.accepted("stop_run", run=run).facts["state"] == "stopped"
 
 
-def test_a_run_that_succeeded_is_not_resumed_and_a_start_survives_its_server(hall: Any, desk: Any) -> None:
+def test_a_run_that_succeeded_is_not_resumed_and_a_start_survives_its_server(hall: Any) -> None:
     project = hall.make("done", model=SLOW)
-    chat = desk.on(project)
+    chat = hall.connect(project)
     run = chat.accepted("start_run", digest=chat.confirmed(total_steps=20).facts["digest"]).facts["run"]
     wait_for(chat, run, lambda facts: facts["state"] == "succeeded")
     words = chat.refused("resume_run", run=run)

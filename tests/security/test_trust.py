@@ -17,6 +17,8 @@ import pytest
 from guarded import finished
 from pseudo_terminal import ASSISTANTS, Terminal
 
+from stationmaster_trainer import codec
+
 SHORT = {"total_steps": 20, "num_threads": 1}
 ALIASES = b"a: &a [x,x]\n" + b"".join(b"b%d: &b%d [*a,*a]\n" % (i, i) for i in range(30))
 MERGES = b"a: &a {k: v}\n" + b"".join(b"m%d: &m%d {<<: [*a,*a,*a,*a]}\n" % (i, i) for i in range(30))
@@ -176,9 +178,14 @@ def test_yes_on_the_command_line_is_recorded_as_declared(hall: Any) -> None:
     finished(chat, facts["run"])
 
 
-@pytest.mark.parametrize("change", ["no seal", "another's seal", "of another digest", "of another plan"])
+@pytest.mark.parametrize(
+    "change", ["no seal", "another's seal", "of another digest", "of another plan", "of another configuration"]
+)
 def test_a_persons_yes_that_was_not_written_here_does_not_count(hall: Any, change: str) -> None:
-    """A project that comes from elsewhere may bring its plan with it."""
+    """A project that comes from elsewhere may bring its plan with it; here even one with the seal of a whole plan."""
+    from stationmaster_server import digest as digests
+    from stationmaster_server import plan as plans
+
     project = hall.make(f"forged-{change.replace(' ', '-').replace(chr(39), '')}")
     chat = hall.connect(project)
     policy_of(project, "project").write_text("require_approval: person\n")
@@ -198,9 +205,21 @@ def test_a_persons_yes_that_was_not_written_here_does_not_count(hall: Any, chang
         digest = chat.accepted("propose_config", changes={"seed": 8}).facts["digest"]
         plan = json.loads(path.read_text())
         plan["approvals"] = [{**yes, "digest": digest}]
-    else:
+    elif change == "of another plan":
         plan["id"] = "another"
+    else:
+        config = plan["proposal"]["config"]
+        config["seed"] = 8
+        plan["proposal"]["parts"]["configuration"] = digests.sha256(config)
     path.write_text(json.dumps(plan))
+    words = chat.refused("start_run", digest=digest)
+    assert "not as this installation wrote it" in words and runs_of(project) == []
+    if change == "of another configuration":
+        return
+    plan.pop("seal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(project.home))
+        plans.save(project.path, codec.from_plain(plans.Plan, plan))
     assert "demands that a person approves" in chat.refused("start_run", digest=digest)
     assert runs_of(project) == []
 
