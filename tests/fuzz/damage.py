@@ -25,7 +25,7 @@ for _ in range(300):
 JUNK: list[Any] = [
     *(None, True, False, 0, -1, 1, 2**63, -(2**70), 10**300, 1.5, -0.0, 1e308, "NaN", "Infinity", "-Infinity", ""),
     *("x", "x" * 5000, "\x1b[31m\u202e\u200b\x00", "../../etc/passwd", "1", [], {}, [[]], {"": None}, [1, "a", None]),
-    *({"gate": 7}, {"kind": "train"}, {"format": 99}, DEEP, DEEPER, ["x"] * 300, {str(n): n for n in range(300)}),
+    *({"gate": 7}, {"kind": "train"}, {"format": 99}, DEEP, ["x"] * 300, {str(n): n for n in range(300)}),
 ]
 PLACES = (
     "fifo",
@@ -140,4 +140,4 @@ def _exchanged(draw: st.DrawFn, plain: Any) -> Any:
         else:
             plain[key] = _exchanged(draw, plain[key])
         return plain
-    return draw(st.sampled_from(JUNK))
+    return draw(st.sampled_from([*JUNK, DEEPER]))
