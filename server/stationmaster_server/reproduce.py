@@ -40,7 +40,7 @@ _COMPARED = {
     "GPUs": "gpus",
     "commit": "git.commit",
     "difference from the commit": "git.diff_sha256",
-    "untracked files": "git.untracked",
+    "number of untracked files": "git.untracked_count",
 }
 """What is compared, in words → its place in `environment.json`."""
 
@@ -167,10 +167,18 @@ def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[tuple[s
     differences, same = [], []
     for words, place in _COMPARED.items():
         old, new = _at(before, place), _at(now, place)
+        if old is None and new is None:  # no repository then and none now: nothing is known to be the same
+            continue
         if old == new:
             same.append(words)
         else:
             differences.append(f"{words}: {_short(old)} then, {_short(new)} now")
+    old, new = _hashes(before), _hashes(now)
+    if files := [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]:
+        more = f" and {len(files) - 5} more" if len(files) > 5 else ""
+        differences.append(f"untracked files: {', '.join(plain(name, 60) for name in files[:5])}{more}")
+    elif new:
+        same.append("untracked files")
     old, new = _table(before.get("distributions")), _table(now.get("distributions"))
     changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
     if not changed:
@@ -188,6 +196,13 @@ def _at(facts: Mapping[str, Any], place: str) -> Any:
     for part in place.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _hashes(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Untracked file → its hash, as far as they were recorded."""
+    listed = _at(facts, "git.untracked")
+    entries = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {str(one.get("path")): str(one.get("sha256")) for one in entries}
 
 
 def _table(value: Any) -> dict[str, str]:

@@ -6,11 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from guarded import finished, git
 from pseudo_terminal import ASSISTANTS, Terminal
+
+from stationmaster_server import reproduce as reproduction
+from stationmaster_trainer import repository
 
 
 class Old(NamedTuple):
@@ -98,7 +102,8 @@ def test_what_surrounds_the_training_and_differs_is_said(old: Old) -> None:
         (old.project.path / "other.py").unlink()
     assert done.returncode == 1
     assert "torch: 1.0 then, 2." in done.stdout and "gone: 2 then, none now" in done.stdout
-    assert "untracked files: none then, 1 of them now" in done.stdout or "untracked files: 0 of them" in done.stdout
+    assert "Differs: untracked files: other.py\n" in done.stdout
+    assert "number of untracked files: 0 then, 1 now" in done.stdout
     assert "CPU: a[31m slower one then" in done.stdout and "\x1b" not in done.stdout
 
 
@@ -130,3 +135,32 @@ def test_a_run_without_a_record_says_so(old: Old) -> None:
         finally:
             record.write_bytes(before)
         assert done.returncode == 1 and ("no readable record" in done.stdout or "then" in done.stdout), done.stderr
+
+
+def test_without_a_repository_no_commit_is_called_the_same_and_of_many_untracked_files_all_are_counted(
+    tmp_path: Path,
+) -> None:
+    facts = {"stationmaster": "1", "git": None, "distributions": {"numpy": "2"}}
+    differences, same = reproduction._compare(facts, facts)
+    assert differences == () and "commit" not in same and "stationmaster" in same and "1 packages" in same
+    git(tmp_path, "init")
+    (tmp_path / "train.py").write_text("x = 1\n")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-m", "first")
+    for number in range(repository.MAX_UNTRACKED + 3):
+        (tmp_path / f"notes-{number:03d}.txt").write_text("")
+    line = "# a line of the difference\n"
+    fill = line * (repository.MAX_DIFF // (len(line) + 1) - 40)
+    secret = f'password = "planted {"words " * 20}of a pass phrase"\n'
+    (tmp_path / "train.py").write_text(fill + secret * 40)  # the longest difference that is kept ends in one of them
+    found = repository.look(tmp_path)
+    assert found is not None and found.facts["diff_bytes"] > repository.MAX_DIFF >= len(found.diff)
+    assert found.facts["untracked_count"] == repository.MAX_UNTRACKED + 3
+    assert len(found.facts["untracked"]) == repository.MAX_UNTRACKED and "planted" not in found.diff
+    now = repository.look(tmp_path)
+    assert now is not None
+    (tmp_path / "notes-007.txt").write_text("other")
+    later = repository.look(tmp_path)
+    assert later is not None
+    differences, _ = reproduction._compare({"git": now.facts}, {"git": later.facts})
+    assert differences == ("untracked files: notes-007.txt",)

@@ -37,7 +37,8 @@ class Repository:
     """What was found."""
 
     facts: dict[str, Any]
-    """`commit`, `branch`, `remote`, `dirty`, `changed_files`, `diff_sha256`, `diff_bytes`, `untracked`."""
+    """`commit`, `branch`, `remote`, `dirty`, `changed_files`, `diff_sha256`, `diff_bytes`, `untracked`
+    (the first MAX_UNTRACKED by name), `untracked_count` (all of them)."""
     diff: str
     """Tracked files against the commit, secrets removed, capped; empty when nothing differs."""
 
@@ -52,6 +53,7 @@ def look(project: Path) -> Repository | None:
     changed = [line for line in status.splitlines() if line]
     differ = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", _NO_SUBMODULES, "HEAD")
     raw = _said(project, *differ, more=off) if changed else b""
+    untracked = _untracked(project)
     facts: dict[str, Any] = {
         "commit": commit,
         "branch": _word(project, "rev-parse", "--abbrev-ref", "HEAD"),
@@ -60,9 +62,15 @@ def look(project: Path) -> Repository | None:
         "changed_files": len(changed),
         "diff_bytes": len(raw),
         "diff_sha256": hashlib.sha256(raw).hexdigest() if raw else "",
-        "untracked": _untracked(project),
+        "untracked": [_file(project, name) for name in untracked[:MAX_UNTRACKED]],
+        "untracked_count": len(untracked),
     }
-    return Repository(facts, redact.text(raw[:MAX_DIFF].decode(errors="replace"), redact.values()))
+    return Repository(facts, redact.text(_capped(raw).decode(errors="replace"), redact.values()))
+
+
+def _capped(raw: bytes) -> bytes:
+    """At most MAX_DIFF bytes, cut between two lines: half a secret would not be known for one."""
+    return raw if len(raw) <= MAX_DIFF else raw[: raw.rfind(b"\n", 0, MAX_DIFF) + 1]
 
 
 def _without_filters(project: Path) -> dict[str, str]:
@@ -79,14 +87,14 @@ def _without_filters(project: Path) -> dict[str, str]:
     return {"GIT_CONFIG_COUNT": str(len(settings)), **named, **valued}
 
 
-def _untracked(project: Path) -> list[dict[str, Any]]:
-    """Name, size and SHA-256 of files that git neither knows nor ignores; runs and checkpoints left out."""
+def _untracked(project: Path) -> list[str]:
+    """Names of files that git neither knows nor ignores; runs and checkpoints left out."""
     listed = _said(project, "ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
-    names = sorted(os.fsdecode(name) for name in listed if name and not os.fsdecode(name).startswith(_OURS))
-    return [_file(project, name) for name in names[:MAX_UNTRACKED]]
+    return sorted(os.fsdecode(name) for name in listed if name and not os.fsdecode(name).startswith(_OURS))
 
 
 def _file(project: Path, name: str) -> dict[str, Any]:
+    """Name, size and SHA-256."""
     path, shown = project / name, redact.text(name.encode("utf-8", "replace").decode())
     try:
         size = path.lstat().st_size
