@@ -151,6 +151,16 @@ def test_jumps_of_the_clock_change_neither_state_nor_order_nor_durations(bench: 
     assert rows == sorted(rows, key=int) and rows[-1] == "400"
 
 
+@pytest.mark.fault("F15")
+def test_the_newest_run_is_the_one_that_was_made_last_also_after_the_clock_was_set_back(bench: Bench) -> None:
+    first = bench.create("first")
+    ahead = time.time() + 86400.0
+    os.utime(first.spec, (ahead, ahead))  # made while the clock was a day ahead
+    for name in ("second", "third"):
+        assert runs.find_run(bench.project) != bench.create(name) == runs.find_run(bench.project)
+    assert [view.name for view in runs.list_runs(bench.project)] == ["third", "second", "first"]
+
+
 @pytest.mark.fault("F18")
 def test_a_stranger_with_the_pid_of_a_dead_worker_is_neither_shown_nor_signalled(bench: Bench, serve: Serve) -> None:
     run = bench.start(total_steps=100_000)
