@@ -208,6 +208,18 @@ def test_silence_longer_than_learned_is_one_lasting_alert_with_stacks_and_no_kil
 
 
 @pytest.mark.fault("F12")
+def test_long_validations_are_normal_and_do_not_make_a_hang_of_the_training_wait_for_them(bench: Bench) -> None:
+    patience = runs.Patience(stall_seconds=0.5, first_stall_seconds=30.0)
+    run = bench.start(
+        total_steps=100_000, fault="hang", at=120, log_every=1, eval_seconds=3.0, patience=patience
+    )  # validated at 50 and 100
+    status = until(run, lambda status: status.step == 119 and _stalled(status), 60.0)
+    alert = next(alert for alert in status.alerts_open if alert.rule == "stall")
+    assert "in phase 'train'" in alert.message and alert.seen["limit_seconds"] < 5 * 3.0
+    assert "phase 'eval'" not in run.attempt(1).alerts.read_text()
+
+
+@pytest.mark.fault("F12")
 def test_a_stall_alert_clears_when_records_flow_again(bench: Bench) -> None:
     run = bench.start(
         total_steps=200,

@@ -21,7 +21,7 @@ from ..window import Window
 
 
 def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
-    """`extra`: `sleep` seconds per step, `fault` at step `at`, `save_seconds`."""
+    """`extra`: `sleep` seconds per step, `fault` at step `at`, `save_seconds`, `eval_seconds`."""
     extra: dict[str, Any] = spec.config.extra
     sys.path.insert(1, spec.project_dir)
     if extra.get("ignore_sigterm"):
@@ -62,6 +62,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
 
 def _save(spec: Spec, reporter: Reporter, step: int, loss: float) -> None:
     reporter.phase("eval", step)
+    time.sleep(spec.config.extra.get("eval_seconds", 0.0))
     reporter.write(Eval(time.time(), reporter.elapsed(), step, loss * 1.1, {"accuracy": 1 - loss / 3}, 100, 0.01))
     folder = Path(spec.checkpoint_dir) / f"checkpoint-{step}"
     folder.mkdir(parents=True, exist_ok=True)
