@@ -22,6 +22,8 @@ MAX_REFUSAL = 4000
 """Characters of one refusal, and again of its way out: a name or a message in it may come from anywhere."""
 MAX_TEXT = 40_000
 """Characters of one answer."""
+MAX_PRINTED = 1_000_000
+"""Characters of what a command prints."""
 META = "stationmaster/facts"
 """Key of `_meta` under which every fact stands, for programs: no client shows it to a model."""
 SHOWN = (
@@ -98,6 +100,11 @@ def clean(text: str, limit: int = MAX_UNTRUSTED) -> str:
     out, length capped."""
     kept = redact.text(text if text.isprintable() else "".join(filter(_harmless, text)))
     return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def shown(text: str) -> str:
+    """The same for a terminal, where a text may be long and an escape would be obeyed."""
+    return clean(text, MAX_PRINTED)
 
 
 def _harmless(char: str) -> bool:

@@ -35,7 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return int(modules[arguments.command].run(arguments))
     except StationmasterError as error:
-        print(f"stationmaster {arguments.command}: {error}", file=sys.stderr)
+        from .answer import shown
+
+        print(f"stationmaster {arguments.command}: {shown(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

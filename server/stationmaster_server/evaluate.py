@@ -21,7 +21,7 @@ from stationmaster_trainer.facts import EvaluationFacts, EvaluationRequest
 from stationmaster_trainer.logfile import last_line
 from stationmaster_trainer.rundir import RunDir
 
-from . import place, plan, testreport
+from . import place, plan, testreport, trust
 from .detach import spawn
 from .dossier import gather
 from .interpreter import find_python
@@ -64,6 +64,7 @@ def evaluate(project: Path, name: str | None, test_data: str, wait_seconds: floa
     if not found.over:
         raise RunError(f"run {run.name} is {found.state}.", "Its best model is known when it has ended.")
     spec = read_spec(run)
+    trust.require_remote_code(project, spec.config.model_path, spec.config.extra)
     place.require(run, spec, "scored")
     content = _content(project, spec, test_data)
     with _alone(project):

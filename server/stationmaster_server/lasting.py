@@ -22,7 +22,7 @@ from stationmaster_trainer.errors import FormatError, NotYetError, RunError
 from stationmaster_trainer.facts import Answer, Request
 from stationmaster_trainer.logfile import cap, last_line
 
-from . import measuring
+from . import measuring, trust
 from .answer import clean, fence
 from .children import TAIL, Ended
 from .detach import spawn
@@ -89,8 +89,10 @@ def measure(
     """The answer to `request`, whose `key` stands for everything that it follows from; kept in `folder`.
 
     Raises NotYetError when it is not there after `timeout` seconds: the measurement goes on. Else what
-    `measuring.measure` raises; an error is not kept.
+    `measuring.measure` raises; an error is not kept. ConfigError for code of a model that no person has allowed.
     """
+    config = request.config
+    trust.require_remote_code(Path(request.project_dir), str(config.get("model_path") or ""), config.get("extra") or {})
     deadline = time.monotonic() + timeout
     order = _order(folder, request.what, key)
     try:

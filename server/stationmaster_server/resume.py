@@ -17,7 +17,7 @@ from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.manifest import Newest
 from stationmaster_trainer.rundir import RunDir
 
-from . import newlimits, place, runs, seal, unchanged
+from . import newlimits, place, runs, seal, trust, unchanged
 from .digest import SCRIPT
 from .interpreter import find_python
 from .plan import locked
@@ -77,6 +77,7 @@ def resume(project: Path, name: str | None, changes: Mapping[str, Any] | None = 
         newlimits.require(run, spec, seen, given)
         seal.require_sealed(run)
         unchanged.require(project, run, spec, "resumed")
+        trust.require_remote_code(project, spec.config.model_path, spec.config.extra)
         back = _rollback(run, spec)
         newest = manifest.newest_verified(Path(spec.checkpoint_dir))
         rejected = _foreign(newest, spec)

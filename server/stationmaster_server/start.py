@@ -16,7 +16,7 @@ from stationmaster_trainer.contract import FORMAT, Spec
 from stationmaster_trainer.errors import FormatError, GateError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
-from . import approval, checklist, decisions, digest, leases, preflight, runs, seal, unchanged, views
+from . import approval, checklist, decisions, digest, leases, preflight, runs, seal, trust, unchanged, views
 from .interpreter import find_python
 from .plan import ASSISTANT, ELICITED, Plan, load, locked, save, with_approval
 from .roots import inside
@@ -111,6 +111,7 @@ def _require(project: Path, now: Plan, wanted: str) -> None:
         raise refusal
     proposal = now.proposal
     assert proposal is not None  # open_gate has looked
+    trust.require_remote_code(project, proposal.config.model_path, proposal.config.extra)
     parts = dict(proposal.parts)
     if wanted == proposal.digest:
         parts = digest.parts(project, proposal.config, find_python(project).path, proposal)

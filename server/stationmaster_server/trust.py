@@ -18,6 +18,7 @@ from stationmaster_trainer.errors import ConfigError
 
 from . import yamlfile
 from .plan import FOLDER
+from .roots import MAX_SHOWN, named
 
 NAME = "policy.yaml"
 OWN = f"~/.config/stationmaster/{NAME}"
@@ -32,7 +33,7 @@ class Policy:
     person: str = ""
     """File that demands a person's own yes; empty: one declared by the assistant is enough."""
     remote_code: tuple[str, ...] = ()
-    """Models whose own code may run (`trust_remote_code`), as the person listed them."""
+    """Models whose own code may run (`trust_remote_code`), as the person listed them: identifiers, absolute paths."""
     preflight: str = ""
     """File that demands a smoke test before every start; empty: it is only recommended."""
 
@@ -49,21 +50,37 @@ def policy(project: Path) -> Policy:
 
 
 def require_remote_code(project: Path, model: str, extra: Mapping[str, Any]) -> None:
-    """ConfigError when code that comes with a model would run, and no file of the person's own names that model."""
-    if not extra.get("trust_remote_code") or (model and model in policy(project).remote_code):
+    """ConfigError when code that comes with a model or its tokenizer would run, and no file of the person's own names
+    each of them: the identifier, or of a folder in the project its absolute path."""
+    if not extra.get("trust_remote_code"):
+        return
+    allowed = policy(project).remote_code
+    sources = [_source(project, str(name)) for name in (model, extra.get("tokenizer") or model)]
+    unknown = next((name for name in sources if not name or name not in allowed), None)
+    if unknown is None:
         return
     raise ConfigError(
-        f"extra.trust_remote_code would run code that comes with the model {model!r}, and no person has allowed that.",
-        f"Read that code; the person allows it by `trust_remote_code: [{model or 'MODEL'}]` in {OWN}, and model_path "
-        "names the model.",
+        f"extra.trust_remote_code would run code that comes with the model {named(unknown)}, and no person has allowed "
+        "that.",
+        f"Read that code; the person allows it by `trust_remote_code: [{unknown[:MAX_SHOWN] or 'MODEL'}]` in {OWN}, "
+        "and model_path names the model.",
     )
+
+
+def _source(project: Path, name: str) -> str:
+    """What a person lists: a folder of that name in the project is not the model of that identifier."""
+    try:
+        path = (project / name).resolve()
+        return str(path) if name and path.exists() else name
+    except (OSError, RuntimeError, ValueError):  # no name of a file at all
+        return name
 
 
 def own_files() -> list[Path]:
     """Where the person's file may stand. Both are read: a client may not pass XDG_CONFIG_HOME on to the server."""
     folders = [Path.home() / ".config"]
-    if named := os.environ.get("XDG_CONFIG_HOME"):
-        folders.append(Path(named))
+    if chosen := os.environ.get("XDG_CONFIG_HOME"):
+        folders.append(Path(chosen))
     return [folder / "stationmaster" / NAME for folder in dict.fromkeys(folders)]
 
 

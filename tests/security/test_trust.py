@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,11 @@ def test_only_the_persons_own_file_allows_code_that_comes_with_a_model(desk: Any
     assert "no person has allowed that" in desk.refused("propose_config", changes=changes)
     policy_of(office, "person").write_text("trust_remote_code: [someone/model]\n")
     assert "no person has allowed" not in desk.refused("propose_config", changes=changes)  # there is no such model
+    other = {**changes, "extra": {"trust_remote_code": True, "tokenizer": "someone/tokenizer"}}
+    assert "the model 'someone/tokenizer', and no person" in desk.refused("propose_config", changes=other)
+    (office.path / "someone" / "model").mkdir(parents=True)  # a folder of the project is not the model of that name
+    assert f"{office.path}/someone/model" in desk.refused("propose_config", changes=changes)
+    shutil.rmtree(office.path / "someone")
     policy_of(office, "person").unlink()
     assert desk.accepted("propose_config", changes={"extra": None, "model_path": None}).facts["digest"] == digest
 
@@ -454,6 +460,34 @@ def test_a_run_that_was_not_made_here_is_not_resumed(
     finally:
         shutil.rmtree(folder)
         shutil.move(kept, folder)
+
+
+def test_a_run_folder_gets_no_code_of_a_model_to_run_when_it_is_scored(stopped: tuple[Any, Any, str]) -> None:
+    project, chat, run = stopped
+    path = project.path / "runs" / run / "spec.json"
+    before = path.read_text()
+    spec = json.loads(before)
+    spec["config"]["extra"] = {"trust_remote_code": True}
+    path.write_text(json.dumps(spec))
+    try:
+        assert "no person has allowed that" in chat.refused("evaluate_run", run=run, test_data="digits.csv")
+    finally:
+        path.write_text(before)
+
+
+def test_an_allowance_that_was_taken_back_stops_the_start(desk: Any, office: Any, digest: str) -> None:
+    from stationmaster_server import plan as plans
+
+    path = office.path / ".stationmaster" / "plan.json"
+    before = path.read_text()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(office.home))
+        now = plans.load(office.path)
+        assert now.proposal is not None
+        config = replace(now.proposal.config, extra={"trust_remote_code": True})
+        plans.save(office.path, replace(now, proposal=replace(now.proposal, config=config)))
+    assert "no person has allowed that" in desk.refused("start_run", digest=digest)
+    path.write_text(before)
 
 
 def test_a_run_that_was_made_here_is_resumed_and_foreign_compiled_files_are_removed(

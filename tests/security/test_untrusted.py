@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
+import subprocess
+import sys
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -214,3 +217,18 @@ def test_configurations_of_other_tools_are_only_parsed(hall: Any) -> None:
     chat.accepted("inspect_project")
     chat.confirmed(**SHORT)
     assert not mark.exists()
+
+
+def test_no_escape_of_a_foreign_run_folder_reaches_a_terminal(tmp_path: Path) -> None:
+    name = "evil\x1b[31m\u202e"
+    run = tmp_path / "runs" / name
+    (run / "attempts" / "001").mkdir(parents=True)
+    status = {"run": name, "attempt": 1, "state": "failed", "revision": 1, "started": 1e9, "updated": 1e9}
+    status |= {"cause": "exception\x1b[31m", "message": HOSTILE, "way_out": HOSTILE}
+    for path in (run / "status.json", run / "attempts" / "001" / "final.json"):
+        path.write_text(json.dumps(status))
+    for words in (["runs"], ["status"], ["watch"], ["status", "nobody"]):
+        command = [sys.executable, "-m", "stationmaster_server", *words, "--project", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)})
+        said = (done.stdout + done.stderr).decode()
+        assert "evil" in said and harmless(said), (words, said)

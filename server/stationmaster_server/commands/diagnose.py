@@ -22,6 +22,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints the diagnosis; exit code 0 when the log was read, whatever it says."""
+    from ..answer import shown
     from ..diagnose import diagnose
     from ..diagnosis import lines
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, ensure_ascii=False))
     else:
-        print("\n".join(lines(found)))
+        print(shown("\n".join(lines(found))))
     return 0
 
 

@@ -19,6 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from stationmaster_trainer import codec
 
     from .. import testreport
+    from ..answer import shown
     from ..evaluate import evaluate
     from ..roots import Roots
 
@@ -28,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(codec.dumps({"run": scored.run.name, **testreport.as_facts(scored.facts)}))
     else:
-        print(testreport.text(scored.run.name, scored.facts, scored.new))
+        print(shown(testreport.text(scored.run.name, scored.facts, scored.new)))
     return 0

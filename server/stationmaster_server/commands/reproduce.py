@@ -19,11 +19,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """0 when it was started (with `--check`: when nothing differs), 1 when the answer is no or something differs."""
     from .. import plan, reproduce, terminal
+    from ..answer import shown
     from ..roots import Roots
 
     project = Roots.of([arguments.project]).paths[0]
     again = reproduce.prepare(project, arguments.run)
-    print(again.words)
+    print(shown(again.words))
     if arguments.check:
         return 1 if again.differences else 0
     if not arguments.yes and not terminal.confirmed(f"{again.words}\nIn {project}"):

@@ -17,11 +17,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(arguments: argparse.Namespace) -> int:
     """Prints a line per run; a damaged run is told with its problem and hides no other."""
     from .. import overview, runs
+    from ..answer import shown
     from ..roots import Roots
 
     views = runs.list_runs(Roots.of([arguments.project]).paths[0])
     if arguments.json:
         print(json.dumps([overview.row(view) for view in views], ensure_ascii=False))
     else:
-        print("\n".join(overview.lines(views, time.time(), most=1000)))
+        print(shown("\n".join(overview.lines(views, time.time(), most=1000))))
     return 0

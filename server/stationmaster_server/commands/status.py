@@ -19,6 +19,7 @@ def run(arguments: argparse.Namespace) -> int:
     from stationmaster_trainer import codec
 
     from .. import progress, runs
+    from ..answer import shown
     from ..roots import Roots
 
     project = Roots.of([arguments.project]).paths[0]
@@ -26,5 +27,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(codec.dumps(progress.facts(seen)))
     else:
-        print(progress.text(seen, now=time.time(), for_person=True))
+        print(shown(progress.text(seen, now=time.time(), for_person=True)))
     return 0

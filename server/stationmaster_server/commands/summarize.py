@@ -18,8 +18,9 @@ def run(arguments: argparse.Namespace) -> int:
     from stationmaster_trainer import codec
 
     from .. import page
+    from ..answer import shown
     from ..roots import Roots
 
     text, facts = page.summarize(Roots.of([arguments.project]).paths[0], arguments.run)
-    print(codec.dumps(facts) if arguments.json else text)
+    print(codec.dumps(facts) if arguments.json else shown(text))
     return 0

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 def follow(seen: RunView) -> int:
     """Shows the run until it is over; the exit code of the command."""
     from .. import progress, runs
+    from ..answer import shown
 
     screen = Screen()
     while not seen.over:
@@ -52,7 +53,7 @@ def follow(seen: RunView) -> int:
         seen = runs.view(seen.run)
     screen.show(seen)
     screen.clear()
-    print(progress.text(seen, now=time.time(), for_person=True), flush=True)
+    print(shown(progress.text(seen, now=time.time(), for_person=True)), flush=True)
     return 0 if seen.state in ("succeeded", "stopped") else 1
 
 
@@ -68,6 +69,7 @@ class Screen:
     def show(self, seen: RunView, beside: str = "") -> None:
         """Draws the run; `beside` stands behind its numbers."""
         from .. import progress
+        from ..answer import shown
         from ..cursor import Cursor
 
         now = Cursor.of(seen.status)
@@ -75,13 +77,13 @@ class Screen:
         self.told = now
         if news:
             self.clear()
-            print("\n".join(news), flush=True)
+            print(shown("\n".join(news)), flush=True)
         if self.live:
             width = shutil.get_terminal_size().columns - 1
             line = f"{progress.bar(seen.status)} {progress.one_line(seen.status)}{beside}"
-            print(f"\r\x1b[K{line[:width]}", end="", flush=True)
+            print(f"\r\x1b[K{shown(line)[:width]}", end="", flush=True)
         elif seen.status.step != self.step and (news or time.monotonic() - self.last >= PLAIN_SECONDS):
-            print(f"{seen.name}: {progress.one_line(seen.status)}{beside}", flush=True)
+            print(shown(f"{seen.name}: {progress.one_line(seen.status)}{beside}"), flush=True)
             self.last, self.step = time.monotonic(), seen.status.step
 
     def clear(self) -> None:
