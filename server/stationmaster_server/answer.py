@@ -91,7 +91,8 @@ def wrong_arguments(tool: str, error: ValidationError, known: list[str]) -> Call
 
 def unknown_arguments(tool: str, unknown: list[str], known: list[str]) -> CallToolResult:
     """Names that the tool does not have; the protocol would drop them silently."""
-    text = f"{tool} has no argument {', '.join(map(repr, unknown))}. Its arguments: {', '.join(known)}."
+    names = ", ".join(repr(one[:100]) for one in unknown[:10])
+    text = f"{tool} has no argument {names}. Its arguments: {', '.join(known)}."
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
 

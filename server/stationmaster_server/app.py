@@ -38,10 +38,10 @@ class Stationmaster(MCPServer[Any]):
         tool = self._tool_manager.get_tool(name)
         known = list(tool.parameters.get("properties", {})) if tool else []
         unknown = [key for key in arguments if key not in known]
-        if tool and unknown:
-            return unknown_arguments(name, unknown, known)
         if redact.holds_secret(arguments):
             return refusal(_secret(name))
+        if tool and unknown:
+            return unknown_arguments(name, unknown, known)
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError as error:

@@ -209,3 +209,38 @@ def test_a_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     assert not mark.exists()
     subprocess.run(["git", "-C", str(project), "status"], capture_output=True, timeout=60)
     assert mark.exists(), "what is planted works where nobody guards"
+
+
+DEEP: Any = SECRETS["OPENAI_API_KEY"]
+for _ in range(40):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"command": "env DATABASE_PASSWORD=correct-horse-battery python train.py"},
+        {"command": "python train.py --api-key 'an-ordinary-phrase'"},
+        {"script_args": ["--hub-token", "an-ordinary-phrase"]},
+        {"script_args": ["--password=an-ordinary-phrase"]},
+        {SECRETS["GITHUB_TOKEN"]: 1},
+        DEEP,
+    ],
+)
+def test_a_secret_is_seen_however_it_is_given(value: Any) -> None:
+    assert redact.holds_secret({"changes": value})
+
+
+def test_what_only_sounds_like_a_secret_may_be_given() -> None:
+    command = "TOKENIZERS_PARALLELISM=false accelerate launch a.py --max-tokens 10000000 tokenizer=bert-base-uncased"
+    special = [
+        "--eos_token=<|endoftext|>",
+        "--pad-token",
+        "<|padding|>",
+        "--token",
+        "--verbose-output",
+        "author=somebody1",
+    ]
+    assert not redact.holds_secret(
+        {"command": command, "script_args": special, "model_args": {"pad_token": "paddings"}}
+    )

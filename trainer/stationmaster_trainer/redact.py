@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 GONE = "[secret removed]"
@@ -30,6 +31,12 @@ _ASSIGNED = re.compile(
     r"(?:\"[^\"\n]{8,400}\"|'[^'\n]{8,400}'|(?=[^\s\"',;()\[\]{}]{0,400}\d)[^\s\"',;()\[\]{}]{8,400})"
 )
 """`api_key = "…"`, `Authorization: Bearer …`; without quotes only with a digit: `token = tokenizer(…)` is code."""
+_GIVEN = re.compile(r"(?:^|\s)(?:--?([A-Za-z][\w-]{0,80})(?:=|\s{1,8})|([A-Za-z_]\w{0,80})=)[\"']?(\S{8,})")
+"""`--api-key …`, `DATABASE_PASSWORD=…` in a command."""
+_EXACT = re.compile(
+    r"(?i)(?!(?:bos|eos|pad|unk|sep|cls|mask)_)(\w*_)?(token|secret|password|passwd|api_?key|access_?key|secret_key|"
+    r"credentials?)"
+)
 
 
 def forms(text: str) -> str:
@@ -50,17 +57,30 @@ def values(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     return tuple(value for name, value in environ.items() if NAME.search(name) and len(value) >= SHORTEST)
 
 
-def holds_secret(value: Any, depth: int = 12) -> bool:
-    """Whether a text somewhere in plain values has the form of a secret, or stands under the name of one."""
-    if isinstance(value, str):
-        return bool(_FORMS.search(value))
-    if depth and isinstance(value, Mapping):
-        return any(_named(str(key), item) or holds_secret(item, depth - 1) for key, item in value.items())
-    if depth and isinstance(value, (list, tuple)):
-        return any(holds_secret(item, depth - 1) for item in value)
+def holds_secret(value: Any) -> bool:
+    """Whether a text somewhere in plain values, however deep, has the form of a secret, or is given under its name."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str) and (
+            _FORMS.search(one) or any(_named(m[1] or m[2], m[3]) for m in _GIVEN.finditer(one))
+        ):
+            return True
+        if isinstance(one, Mapping):
+            if any(_named(str(key), item) for key, item in one.items()):
+                return True
+            left += [*map(str, one), *one.values()]
+        if isinstance(one, (list, tuple)):
+            words = pairwise(one)
+            if any(isinstance(name, str) and name[:1] == "-" and _named(name, item) for name, item in words):
+                return True
+            left += one
     return False
 
 
 def _named(key: str, value: Any) -> bool:
-    exact = re.fullmatch(r"(?i)(\w*_)?(token|secret|password|passwd|api_?key|access_?key|credentials?)", key)
-    return bool(exact) and isinstance(value, str) and len(value) >= SHORTEST and not value.startswith("<")
+    """Whether it stands under the name of a secret; special tokens of a tokenizer and references are none."""
+    exact = _EXACT.fullmatch(key.lstrip("-").replace("-", "_"))
+    return (
+        bool(exact) and isinstance(value, str) and len(value) >= SHORTEST and not value.startswith(("<", "[", "$", "-"))
+    )
