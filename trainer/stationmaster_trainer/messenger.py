@@ -49,7 +49,7 @@ def rank() -> int | None:
     try:
         if distributed is not None and distributed.is_available() and distributed.is_initialized():
             return int(distributed.get_rank())
-    except Exception:
+    except Exception:  # nosec B110 # the environment tells it as well
         pass
     return env_rank()
 

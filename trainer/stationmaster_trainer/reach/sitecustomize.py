@@ -59,7 +59,7 @@ def tell_exceptions(package, attempt):
             from stationmaster_trainer import reaching
 
             reaching.ended(attempt, error)
-        except Exception:
+        except Exception:  # nosec B110 # the script's own error goes on in any case
             pass
         before(kind, error, traceback)
 
@@ -95,7 +95,7 @@ def main():
     sys.path[:] = [part for part in sys.path if os.path.abspath(part or ".") != here or not part]
     try:
         reach(here)
-    except Exception:
+    except Exception:  # nosec B110 # an error of ours is never the script's
         pass
     chain()
 
