@@ -1,63 +1,119 @@
-"""What looking into an adopted PyTorch script costs: seconds per step with the probe over those without, same loop.
+"""What an adopted script pays for being looked into, library by library: CPU of a step beside that of the bare script.
 
-    .venv/bin/python benchmarks/adopt.py [steps]
+    python benchmarks/adopt.py [--rounds 5] [--only NAME ...] [--write docs/support.md]
 
-A process each; CPU time, and the best of five rounds, so that other work on the machine hardly counts.
+The same file is run by its Python alone and through a real client and server, with supervisor, worker and recorder, a
+record every ten steps. The script itself measures the CPU seconds of its process per step, from the 21st on: other work
+on the machine hardly counts. Rounds turn their order; the smallest of each side is compared. Networks are small, so
+that what is told is the worst case; one whose step takes longer pays the same microseconds. Not covered: GPUs.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
+import re
 import subprocess
 import sys
+import tempfile
+from datetime import date
 from pathlib import Path
+from typing import Any
 
-LOOP = """
-import sys, time
-width, steps, look = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "look"
-if look:
-    sys.path.insert(0, sys.argv[4])
-    from stationmaster_trainer.probes._probe import Probe
-    from stationmaster_trainer.probes import _watching
-    class Quiet:
-        def elapsed(self): return 0.0
-        def __getattr__(self, name): return lambda *a, **k: None
-    _watching.watch(Probe(Quiet(), 10))
-import torch
-torch.manual_seed(0)
-torch.set_num_threads(1)
-model = torch.nn.Sequential(torch.nn.Linear(64, width), torch.nn.ReLU(), torch.nn.Linear(width, width), torch.nn.ReLU(),
-                            torch.nn.Linear(width, 10))
-optimizer = torch.optim.AdamW(model.parameters())
-x, y = torch.randn(64, 64), torch.randint(10, (64,))
-def run(count):
-    for _ in range(count):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), y).backward()
-        optimizer.step()
-run(20)
-rounds = []
-for _ in range(5):
-    began = time.process_time()
-    run(steps)
-    rounds.append((time.process_time() - began) / steps)
-print(min(rounds))
-"""
+from adopting import visit
+from adopting.libraries import LIBRARIES
+from adopting.visit import Visit
+
+BLOCK = re.compile(r"(<!-- measured: looks[^>]*-->\n).*?(<!-- end: looks -->)", re.DOTALL)
+QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
+TOLD = re.compile(r"^cpu (\S+)$", re.MULTILINE)
 
 
-def seconds(width: int, steps: int, look: str) -> float:
-    """CPU seconds of one step."""
-    trainer = str(Path(__file__).resolve().parents[1] / "trainer")
-    command = [sys.executable, "-c", LOOP, str(width), str(steps), look, trainer]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def bare(project: Path, arguments: list[str]) -> float:
+    """CPU seconds of a step of the script alone."""
+    command = [sys.executable, "train.py", *arguments]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, **QUIET}, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return _told(done.stdout)
 
 
-def main(steps: int) -> None:
-    """Prints a line per size of the network."""
-    for width in (32, 256, 1024):
-        bare, looked = (seconds(width, steps, look) for look in ("bare", "look"))
-        print(f"width {width:5}: bare {bare * 1e3:.3f} ms/step, looked into {looked * 1e3:.3f} ms/step, "
-              f"{looked / bare - 1:+.1%}", flush=True)  # fmt: skip
+def adopted(guest: Visit, arguments: list[str]) -> tuple[float, str]:
+    """The same of a run, and the steps that were seen."""
+    folder = guest.begin({"script": "train.py", "script_args": arguments, "log_every": 10})
+    visit.until(lambda: visit.status_of(folder).get("state") in visit.FINAL)
+    seen = visit.look(folder)
+    if seen.state != "succeeded":
+        raise RuntimeError(f"{folder}: {seen.state} {seen.message}\n{seen.output[-2000:]}")
+    return _told(seen.output), seen.rows[-1]["step"]
+
+
+def _told(output: str) -> float:
+    found = TOLD.search(output)
+    if found is None:
+        raise RuntimeError(f"the script said no time: {output[-2000:]}")
+    return float(found[1])
+
+
+def measure(name: str, rounds: int) -> list[str]:
+    """The cells of one library."""
+    text, steps, more = LIBRARIES[name]
+    arguments = [str(steps), *more]
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        (project / "train.py").write_text(text)
+        alone, looked, seen = [], [], ""
+        environment = {**os.environ, **QUIET}
+        with visit.visiting(project, environment, project / "server.log") as guest:
+            for number in range(rounds):
+                for side in ("bare", "look") if number % 2 == 0 else ("look", "bare"):
+                    if side == "bare":
+                        alone.append(bare(project, arguments))
+                    else:
+                        seconds, seen = adopted(guest, arguments)
+                        looked.append(seconds)
+    if seen != str(steps):
+        raise RuntimeError(f"{name}: {seen} of {steps} steps were seen")
+    before, after = min(alone) * 1e6, min(looked) * 1e6
+    spread = max(alone) / min(alone) - 1
+    return [name, f"{before:,.0f}", f"{after - before:+,.0f}", f"{after / before - 1:+.1%}", f"{spread:.0%}"]
+
+
+def table(rows: list[list[str]], rounds: int) -> str:
+    """Markdown."""
+    head = ["loop", "µs/step bare", "µs/step more", "more", "bare runs apart"]
+    lines = [f"| {' | '.join(cells)} |" for cells in [head, ["---", "--:", "--:", "--:", "--:"], *rows]]
+    load = os.getloadavg()[0]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Smallest of {rounds} rounds each. {date.today().isoformat()}, Python {platform.python_version()}, "
+            f"{os.cpu_count()} cores, load {load:.0f}, no GPU.",
+        ]
+    )
+
+
+def main() -> None:
+    """Prints a line per library, and writes the table when asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[], help="parts of names")
+    parser.add_argument("--write", type=Path)
+    asked: Any = parser.parse_args()
+    rows = []
+    for name in LIBRARIES:
+        if not asked.only or any(part in name for part in asked.only):
+            rows.append(measure(name, asked.rounds))
+            print(" | ".join(rows[-1]), flush=True)
+    if asked.write:
+        content = asked.write.read_text()
+        found = BLOCK.search(content)
+        if not found:
+            raise SystemExit(f"{asked.write} has no block for the table")
+        asked.write.write_text(content.replace(found[0], f"{found[1]}\n{table(rows, asked.rounds)}\n\n{found[2]}"))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    main()

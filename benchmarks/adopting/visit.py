@@ -106,14 +106,14 @@ def run(visit: Visit, case: Case) -> Seen:
     """The script from its proposal to its end."""
     visit.must("inspect_project")
     folder = visit.begin(case.changes)
-    until(lambda: _status(folder).get("state") in FINAL)
+    until(lambda: status_of(folder).get("state") in FINAL)
     visit.must("poll_status", run=folder.name)
     return look(folder)
 
 
 def look(folder: Path) -> Seen:
     """What a finished run's folder holds."""
-    status = _status(folder)
+    status = status_of(folder)
     config = json.loads((folder / "spec.json").read_text())["config"]
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -134,10 +134,10 @@ def stop(visit: Visit, case: Case, steps: int = 3) -> Stopped:
     folder = visit.begin(dict(changes(case.long or case.command)))
     since: list[float] = []
     until(lambda: _under_way(folder, steps, since))
-    token = f"STATIONMASTER_TOKEN={_status(folder)['worker']['token']}".encode()
+    token = f"STATIONMASTER_TOKEN={status_of(folder)['worker']['token']}".encode()
     before, began = len(_family(token, folder)), time.monotonic()
     visit.must("stop_run", run=folder.name, wait_seconds=45)
-    status = until(lambda: found if (found := _status(folder)).get("state") in FINAL else None)
+    status = until(lambda: found if (found := status_of(folder)).get("state") in FINAL else None)
     seconds = time.monotonic() - began
     left = until(lambda: not (alive := _family(token, folder)) or -len(alive), 10.0, otherwise=-1)
     if not before:
@@ -161,7 +161,7 @@ def until(look: Callable[[], Any], seconds: float = LONGEST, otherwise: Any = No
 
 def _under_way(folder: Path, steps: int, since: list[float]) -> bool:
     """Whether it has made `steps` steps, or runs for `UNSEEN` seconds without one that could be seen."""
-    status = _status(folder)
+    status = status_of(folder)
     if status.get("state") in FINAL:
         raise RuntimeError(f"it ended before it was stopped: {status.get('state')} {status.get('message')}")
     if status.get("state") == "running" and not since:
@@ -169,7 +169,7 @@ def _under_way(folder: Path, steps: int, since: list[float]) -> bool:
     return int(status.get("step") or 0) >= steps or (bool(since) and time.monotonic() - since[0] > UNSEEN)
 
 
-def _status(folder: Path) -> dict[str, Any]:
+def status_of(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "status.json").read_text()))
     except FileNotFoundError:

@@ -16,7 +16,7 @@ from ..errors import ConfigError, DataError
 from . import _hf_chat, _hf_images, _hf_labels, _hf_tokens
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, Roles
 from ._hf_rows import Rows
-from ._hf_sequences import IGNORED, Sequences, Windows, gathered
+from ._hf_sequences import IGNORED, Gathering, Sequences, Windows
 from ._hf_tokens import Told
 
 _UNLIMITED = 1_000_000
@@ -122,16 +122,16 @@ class Maker:
 
     def _given_ids(self, rows: Rows) -> tuple[Sequences, Told]:
         """Rows that are tokenised already: `input_ids`, maybe `labels`."""
-        length, told, samples, kept = self.length, Told(), [], []
+        length, told, samples, kept = self.length, Told(), Gathering(), []
         labels_of = self.roles.columns.get("tags")
         for at, cell in enumerate(rows.columns[self.roles.columns["input_ids"]]):
             ids = np.array(cell, dtype=np.int64)
             labels = ids if labels_of is None else np.array(rows.columns[labels_of][at], dtype=np.int64)
             _check_ids(rows, at, ids, labels, int(self.model.vocab_size))
             if told.keep(len(ids), _hf_tokens.carrying(labels[:length]), length, self.drops):
-                samples.append(_hf_tokens.causal(ids[:length], labels[:length]))
+                samples.add(_hf_tokens.causal(ids[:length], labels[:length]))
                 kept.append(at)
-        return gathered(samples, rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
+        return samples.done(rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
 
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
         found, rows = self._labels(rows, classes), rows.take(chosen)

@@ -6,8 +6,9 @@ Both are data sets as `dataset.Dataset`, whose inputs are the model's keyword ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from ..dataset import WindowDataset
 IGNORED = -100
 """Label that carries no loss, as in torch's cross entropy."""
 Inputs = dict[str, np.ndarray]
+WAITING = 1000
+"""Samples that are kept apart before they are put into one array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,19 +72,52 @@ class Sequences:
 
 @dataclass(frozen=True, eq=False)
 class Windows(WindowDataset):
-    """Windows of `length` tokens over a long text, each its own label: the model shifts by itself."""
+    """Windows of `length` tokens over a long text (int32), each its own label: the model shifts by itself."""
 
     def batch(self, indices: np.ndarray) -> tuple[Inputs, np.ndarray]:
         """Inputs and labels int64 (B, length)."""
         at = np.asarray(indices)[:, None] * self.length + np.arange(self.length)
-        ids = self.tokens[at]
+        ids = self.tokens[at].astype(np.int64)
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}, ids
 
 
-def gathered(samples: Sequence[dict[str, np.ndarray]], rows: np.ndarray, pad: int) -> Sequences:
-    """Samples, each a dictionary of equally long int arrays, as one data set."""
-    lengths = np.array([len(sample["input_ids"]) for sample in samples], dtype=np.int64)
-    names = samples[0].keys() if samples else {"input_ids": 0}.keys()
-    empty = np.zeros(0, dtype=np.int32)
-    fields = {name: np.concatenate([empty, *(s[name] for s in samples)]).astype(np.int32) for name in names}
-    return Sequences(fields, np.concatenate(([0], np.cumsum(lengths))), rows, pad)
+class Gathering:
+    """Samples put one behind the other as they come: a million short ones take the room of their tokens."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, list[np.ndarray]] = {"input_ids": [np.zeros(0, dtype=np.int32)]}
+        self._lengths: list[np.ndarray] = []
+        self._waiting: list[Mapping[str, Sequence[int] | np.ndarray]] = []
+
+    def add(self, sample: Mapping[str, np.ndarray]) -> None:
+        """One sample: equally long int arrays by name, the same names each time."""
+        self._waiting.append(sample)
+        if len(self._waiting) == WAITING:
+            self._flush()
+
+    def many(self, fields: Mapping[str, Sequence[Sequence[int]]]) -> None:
+        """As many samples as each field has lists, which are equally long from field to field."""
+        self._flush()
+        self._lengths.append(np.fromiter(map(len, fields["input_ids"]), dtype=np.int64))
+        for name, lists in fields.items():
+            self._fields.setdefault(name, []).append(flat(lists))
+
+    def done(self, rows: np.ndarray, pad: int) -> Sequences:
+        """All of them as one data set; `rows` (N,) are their rows in the file, `pad` fills a batch."""
+        self._flush()
+        fields = {name: np.concatenate(parts) for name, parts in self._fields.items()}
+        return Sequences(fields, np.cumsum(np.concatenate([[0], *self._lengths]), dtype=np.int64), rows, pad)
+
+    def _flush(self) -> None:
+        """Few large arrays instead of many small ones."""
+        if waiting := self._waiting:
+            self._lengths.append(np.array([len(sample["input_ids"]) for sample in waiting], dtype=np.int64))
+            for name in waiting[0]:
+                whole = np.concatenate([sample[name] for sample in waiting])
+                self._fields.setdefault(name, []).append(whole.astype(np.int32, copy=False))
+            self._waiting = []
+
+
+def flat(lists: Iterable[Sequence[int]]) -> np.ndarray:
+    """int32 (all of them,): lists of tokens one behind the other."""
+    return np.fromiter(chain.from_iterable(lists), dtype=np.int32)

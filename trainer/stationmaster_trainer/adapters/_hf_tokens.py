@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import DataError
 from ._hf_chat import Rendered
 from ._hf_rows import Rows
-from ._hf_sequences import IGNORED, Sequences, gathered
+from ._hf_sequences import IGNORED, Gathering, Sequences, flat
 
 CHUNK = 1000
 """Texts that the tokenizer gets at a time."""
@@ -53,49 +53,49 @@ class Told:
 
 
 def documents(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
-    """All texts as one sequence int64 (tokens,), the end-of-text token behind each."""
+    """All texts as one sequence int32 (tokens,), the end-of-text token behind each."""
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    parts = []
+    parts = [np.zeros(0, dtype=np.int32)]
     for chunk in _chunks(texts):
-        encoded = tokenizer(chunk, add_special_tokens=False, verbose=False)["input_ids"]
-        parts.append(np.fromiter((token for ids in encoded for token in [*ids, *end]), dtype=np.int64))
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        encoded = tokenizer(chunk, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        parts.append(flat(part for ids in encoded for part in (ids, end)))
+    return np.concatenate(parts)
 
 
 def answers(
     tokenizer: Any, rendered: Iterable[Rendered], numbers: np.ndarray, length: int, drop: bool
 ) -> tuple[Sequences, Told]:
     """Samples with `labels`: the token where it is to be learnt, else IGNORED. Longer rows are cut or dropped."""
-    told, samples, kept = Told(), [], []
+    told, samples, kept = Told(), Gathering(), []
     for at, (ids, learnt) in enumerate(_marked(tokenizer, rendered)):
         sample = causal(ids[:length], np.where(learnt, ids, IGNORED)[:length])
         if told.keep(len(ids), carrying(sample["labels"]), length, drop):
-            samples.append(sample)
+            samples.add(sample)
             kept.append(at)
-    return gathered(samples, numbers[kept], pad_token(tokenizer)), told
+    return samples.done(numbers[kept], pad_token(tokenizer)), told
 
 
 def sentences(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, numbers: np.ndarray, length: int) -> (
     tuple[Sequences, Told]
 ):  # fmt: skip
     """Samples for one class per text, cut after `length` tokens."""
-    told, samples = Told(), []
+    told, samples = Told(), Gathering()
+    options = {"truncation": True, "max_length": length, "return_attention_mask": False, "verbose": False}
     for start in range(0, len(texts), CHUNK):
         second = None if pairs is None else list(pairs[start : start + CHUNK])
-        found = tokenizer(list(texts[start : start + CHUNK]), second, truncation=True, max_length=length, verbose=False)
+        found = tokenizer(list(texts[start : start + CHUNK]), second, **options)
         _count_cut(found, told, length)
-        names = [name for name in ("input_ids", "token_type_ids") if name in found]
-        for at in range(len(found["input_ids"])):
-            samples.append({name: np.array(found[name][at], dtype=np.int32) for name in names})
-    told.tokens = sum(len(sample["input_ids"]) for sample in samples)
-    return gathered(samples, numbers, pad_token(tokenizer)), told
+        samples.many({name: found[name] for name in ("input_ids", "token_type_ids") if name in found})
+    made = samples.done(numbers, pad_token(tokenizer))
+    told.tokens = int(made.offsets[-1])
+    return made, told
 
 
 def words(
     tokenizer: Any, rows: Sequence[Sequence[str]], tags: Sequence[Sequence[int]], numbers: np.ndarray, length: int
 ) -> tuple[Sequences, Told]:
     """Samples with one label per word, on its first token; the word's other tokens carry no loss."""
-    told, samples = Told(), []
+    told, samples = Told(), Gathering()
     if not tokenizer.is_fast:
         raise DataError("tags of words need a fast tokenizer, which knows where each word begins.", "Take another one.")
     for start in range(0, len(rows), CHUNK):
@@ -107,10 +107,11 @@ def words(
             sample = {"input_ids": np.array(ids, dtype=np.int32), "labels": labels}
             if "token_type_ids" in found:
                 sample["token_type_ids"] = np.array(found["token_type_ids"][at], dtype=np.int32)
-            samples.append(sample)
+            samples.add(sample)
             told.learnt += int((labels != IGNORED).sum())
-    told.tokens = sum(len(sample["input_ids"]) for sample in samples)
-    return gathered(samples, numbers, pad_token(tokenizer)), told
+    made = samples.done(numbers, pad_token(tokenizer))
+    told.tokens = int(made.offsets[-1])
+    return made, told
 
 
 def causal(ids: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -205,10 +206,11 @@ def _count_cut(found: Any, told: Told, length: int) -> None:
         cut = [len(ids) for ids in found["input_ids"] if len(ids) >= length]
         told.overlong += len(cut)
         return
-    for encoding in encodings:
-        rest = sum(len(part.ids) for part in encoding.overflowing)
+    for encoding, ids in zip(encodings, found["input_ids"], strict=True):
+        full = len(ids) >= length  # what is shorter lost nothing; a look at the rest copies every token
+        rest = sum(len(part) for part in encoding.overflowing) if full else 0
         told.overlong += rest > 0
-        told.longest = max(told.longest, len(encoding.ids) + rest)
+        told.longest = max(told.longest, len(ids) + rest)
 
 
 def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
