@@ -41,11 +41,13 @@ bench: setup
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/readers.py
 
-# Hundreds of random kills, then every test that causes a fault; writes docs/reliability.md. About an hour on two cores;
+# Hundreds of random kills, then every test that causes a fault (writes docs/reliability.md), then what is too long for
+# `make test`. About an hour on two cores;
 # what was counted is kept in SOAK, so that one that was ended goes on where it was.
 SOAK ?= $(HOME)/.cache/stationmaster/soak.jsonl
 soak: setup
 	$(BIN)/python benchmarks/soak.py --kills 300 --minutes 40 --account $(SOAK) --write docs/reliability.md
+	$(BIN)/python -m pytest -m soak --ignore tests/matrix
 
 # The table of docs/support.md comes from the tests that it tells of.
 support: setup

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from action_bench import BATCH, SAMPLES, Bench, kill_after_rollback, poison, shown
 
 from stationmaster_trainer.contract import Train
@@ -69,6 +70,7 @@ def test_a_flax_run_goes_back_skips_the_batch_survives_a_kill_and_finishes_well(
     assert [row["step"] for row in bench.rows() if "train/loss" in row] == list(range(1, 121))
 
 
+@pytest.mark.soak
 def test_a_flax_run_stops_where_the_plan_says_so(bench: Bench) -> None:
     spoilt(bench, 33, pause=0.002).begin(actions={"non_finite": "stop"}, **FLAX)
     status = bench.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from action_bench import BATCH, SAMPLES, Bench, kill_after_rollback, poison, shown
 
 from stationmaster_server import alerts, page, progress, resume, runs
@@ -81,6 +82,7 @@ def test_a_rollback_goes_behind_the_poisonous_batch_skips_it_and_the_run_finishe
     assert poison(63)[0] in order.epoch_order(7, 0, 4000)[62 * BATCH : 63 * BATCH]
 
 
+@pytest.mark.soak
 def test_a_third_rollback_is_a_stop(bench: Bench) -> None:
     spoilt(bench, 33, 58, 93).begin(actions={"non_finite": "rollback"})
     status = bench.end()

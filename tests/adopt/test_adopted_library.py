@@ -120,6 +120,7 @@ def test_lightning_is_followed_under_its_second_name(desk: Any, hall: Any) -> No
     assert "library (PyTorch Lightning)" in run.status["sight"]
 
 
+@pytest.mark.soak
 def test_keras_on_pytorch_gives_the_loss_of_each_batch_and_the_gradient_norm(desk: Any, hall: Any) -> None:
     run = Run(desk, hall.make("keras-torch", model=None), scripts.KERAS.format(backend="torch"))
     assert run.agrees("loss", "lr", relative=1e-4) == 10

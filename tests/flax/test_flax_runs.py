@@ -38,8 +38,10 @@ _flax_state.load_model = die
 
 @pytest.mark.parametrize(
     ("source", "batches", "killers", "complete"),
-    [(NNX_NORM, (32, 2), (DIE_IN_SAVE, DIE_IN_RESUME), {40}), (LINEN, (32, 1), (KILL_AT.format(step=130),), {80, 120})],
-    ids=["nnx accumulated, killed in a save and in the resume", "linen, killed in a step"],
+    [
+        pytest.param(NNX_NORM, (32, 2), (DIE_IN_SAVE, DIE_IN_RESUME), {40}, id="nnx, in a save and in the resume"),
+        pytest.param(LINEN, (32, 1), (KILL_AT.format(step=130),), {80, 120}, id="linen", marks=pytest.mark.soak),
+    ],
 )
 @pytest.mark.fault("F1", "F2")
 def test_digits_are_learnt_and_a_worker_that_was_killed_goes_on_as_if_nothing_had_happened(

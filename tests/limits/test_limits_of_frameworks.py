@@ -46,7 +46,9 @@ def _flax(bench: Bench) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("prepare", [_transformers, _flax], ids=["transformers", "flax"])
+@pytest.mark.parametrize(
+    "prepare", [pytest.param(_transformers, marks=pytest.mark.soak), _flax], ids=["transformers", "flax"]
+)
 def test_at_a_limit_the_framework_saves_the_step_and_stops_and_a_resume_goes_on_from_it(
     bench: Bench, prepare: Any
 ) -> None:

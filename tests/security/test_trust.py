@@ -184,23 +184,33 @@ def test_yes_on_the_command_line_is_recorded_as_declared(hall: Any) -> None:
     finished(chat, facts["run"])
 
 
-@pytest.mark.parametrize(
-    "change", ["no seal", "another's seal", "of another digest", "of another plan", "of another configuration"]
-)
-def test_a_persons_yes_that_was_not_written_here_does_not_count(hall: Any, change: str) -> None:
-    """A project that comes from elsewhere may bring its plan with it; here even one with the seal of a whole plan."""
-    from stationmaster_server import digest as digests
-    from stationmaster_server import plan as plans
-
-    project = hall.make(f"forged-{change.replace(' ', '-').replace(chr(39), '')}")
+@pytest.fixture(scope="module")
+def approved(hall: Any) -> tuple[Any, Any, str, str]:
+    """A project whose policy wants a person, the client, the digest with its yes, and the plan that holds both."""
+    project = hall.make("forged")
     chat = hall.connect(project)
     policy_of(project, "project").write_text("require_approval: person\n")
     digest = chat.confirmed(**SHORT).facts["digest"]
     screen = Terminal(command("approve", project), project)
     screen.type(screen.until(rb"Type (\w{4}) to approve"))
-    screen.rest()
+    assert "Approved: " in screen.rest()
+    return project, chat, digest, (project.path / ".stationmaster" / "plan.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "change", ["no seal", "another's seal", "of another digest", "of another plan", "of another configuration"]
+)
+def test_a_persons_yes_that_was_not_written_here_does_not_count(
+    approved: tuple[Any, Any, str, str], change: str
+) -> None:
+    """A project that comes from elsewhere may bring its plan with it; here even one with the seal of a whole plan."""
+    from stationmaster_server import digest as digests
+    from stationmaster_server import plan as plans
+
+    project, chat, digest, content = approved
     path = project.path / ".stationmaster" / "plan.json"
-    plan = json.loads(path.read_text())
+    path.write_text(content)
+    plan = json.loads(content)
     yes = plan["approvals"][-1]
     if change == "no seal":
         yes["seal"] = ""
@@ -268,7 +278,7 @@ def swapping_python(project: Any, name: str, content: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["model.py", "helper.py", "digits.csv"])
+@pytest.mark.parametrize("name", [pytest.param("model.py", marks=pytest.mark.soak), "helper.py", "digits.csv"])
 def test_a_file_swapped_between_check_and_worker_is_refused_and_its_code_does_not_run(hall: Any, name: str) -> None:
     project = hall.make(f"swapped-{name}", model=HELPED)
     project.write("helper.py", HELPER)

@@ -91,6 +91,7 @@ def steps_shown(run: RunDir) -> list[int]:
         return [int(row["step"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
+@pytest.mark.soak  # `test_hf_resume.py` does it to a worker alone
 @pytest.mark.timeout(400)
 @pytest.mark.fault("F1", "F2", "F6")
 def test_a_fine_tuning_killed_in_a_save_and_in_its_resume_is_the_run_that_was_not(shop: Any) -> None:

@@ -48,6 +48,7 @@ def test_smollm2_from_a_gguf_file_learns_by_lora_and_the_other_weights_stay(smol
     )
 
 
+@pytest.mark.soak  # `test_scoring_transformers.py` trains it, too
 @pytest.mark.timeout(400)
 def test_minilm_tells_which_library_a_sentence_is_about(tmp_path: Path) -> None:
     """Three classes alike in size: guessing is right on a third."""
