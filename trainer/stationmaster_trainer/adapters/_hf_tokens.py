@@ -159,6 +159,7 @@ def _marked(tokenizer: Any, rendered: Iterable[Rendered]) -> Iterator[tuple[np.n
             [one.text for one in chunk],
             add_special_tokens=not chunk[0].templated,
             return_offsets_mapping=True,
+            return_attention_mask=False,
             verbose=False,
         )
         for one, ids, places in zip(chunk, found["input_ids"], found["offset_mapping"], strict=True):
