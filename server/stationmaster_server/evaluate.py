@@ -152,6 +152,8 @@ def _order(
     run: RunDir, step: int, checkpoint: Path, test_data: str, content: str, looks: tuple[str, ...]
 ) -> EvaluationRequest:
     """Writes the request under the next free number."""
+    if run.evaluations.is_symlink():  # a run folder from elsewhere would have us write where it likes
+        raise RunError(f"{run.evaluations} is a link, not a folder of the run.", "Remove it, then evaluate again.")
     run.evaluations.mkdir(mode=0o700, exist_ok=True)
     number, saved = 1 + max((number for number, _ in _requests(run)), default=0), manifest.read(checkpoint)
     validation = {} if saved.eval_loss is None else {"loss": saved.eval_loss, **saved.metrics}

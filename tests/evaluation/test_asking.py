@@ -93,6 +93,17 @@ def scorer(run: Path, number: int) -> int:
     raise AssertionError("the process that has begun is not to be seen")
 
 
+def test_a_link_in_place_of_the_folder_of_evaluations_is_not_written_through(chat: Any, shop_floor: Any) -> None:
+    """As a run folder that comes from elsewhere may hold one."""
+    run = shop_floor.path / "runs" / chat.accepted("list_runs").facts["runs"][0]["run"]
+    outside = shop_floor.home / "outside"
+    outside.mkdir()
+    (run / "evaluations").symlink_to(outside)
+    words = chat.refused("evaluate_run", test_data="test.csv")
+    (run / "evaluations").unlink()
+    assert "evaluations is a link, not a folder of the run" in words and list(outside.iterdir()) == []
+
+
 def test_an_early_stopped_run_says_why_and_its_best_model_is_there_to_load(chat: Any) -> None:
     summary = chat.accepted("summarize")
     facts = summary.facts

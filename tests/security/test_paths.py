@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from stationmaster_trainer import control
+from stationmaster_trainer.rundir import AttemptDir
+
 SECONDS = 40.0
 """Longest that one refusal may take on a busy machine."""
 NAMES = [
@@ -158,3 +161,14 @@ def test_a_project_outside_the_roots_or_no_folder_is_refused(yard: Yard) -> None
     for place in ("/", "/etc", "..", "~", "../outside", "linked", "fifo.csv", "digits.csv", "\0", "x" * 5000, "-rf"):
         reply = yard.chat.raw("list_runs", {"project_dir": place})
         assert reply.is_error and "project_dir" in reply.text and "defect" not in reply.text, reply.text
+
+
+def test_a_link_in_place_of_the_folder_of_requests_is_not_written_through(tmp_path: Path) -> None:
+    """As a run folder that comes from elsewhere may hold one."""
+    attempt = AttemptDir(tmp_path / "attempts" / "001")
+    attempt.path.mkdir(parents=True)
+    (outside := tmp_path / "outside").mkdir()
+    attempt.control.symlink_to(outside)
+    with pytest.raises(OSError, match="it is a link, not a folder of the run"):
+        control.place(attempt, "stop", {})
+    assert list(outside.iterdir()) == []

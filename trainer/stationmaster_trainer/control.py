@@ -5,6 +5,7 @@ The server asks for `stop` and `checkpoint`; the supervisor asks for `rule_stop`
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -32,6 +33,8 @@ def named(attempt: AttemptDir, verb: str) -> list[str]:
 
 def place(attempt: AttemptDir, verb: str, body: Any) -> str:
     """Writes a request behind those that are there; returns its name. Raises OSError when it cannot be written."""
+    if attempt.control.is_symlink():  # a run folder from elsewhere would have us write where it likes
+        raise OSError(errno.ELOOP, "it is a link, not a folder of the run", str(attempt.control))
     at = 1 + max(map(number, requests(attempt)), default=0)
     while True:
         name = f"{at:04d}-{verb}.json"
