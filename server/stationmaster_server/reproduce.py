@@ -6,6 +6,7 @@ The new run needs a yes of its own.
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import stationmaster_trainer
-from stationmaster_trainer import codec, rundir
-from stationmaster_trainer.contract import FORMAT, Spec, TrainingConfig
+from stationmaster_trainer import codec, commandline, rundir
+from stationmaster_trainer.contract import FORMAT, SCRIPT, Spec, TrainingConfig
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.rundir import RUNS, RunDir
 
@@ -27,7 +28,7 @@ from .plan import ASSISTANT, locked
 from .roots import inside
 from .views import RunView, read_spec
 
-SCRIPT = Path(stationmaster_trainer.__file__).parent / "scripts" / "stationmaster_environment.py"
+ASKING = Path(stationmaster_trainer.__file__).parent / "scripts" / "stationmaster_environment.py"
 SECONDS = 60.0
 MAX_NAME = 90
 _COMPARED = {
@@ -65,9 +66,11 @@ class Again:
 
     @property
     def words(self) -> str:
-        """What a person is asked."""
-        lines = [f"Start {self.name}, the same as {self.old.name}?", f"Same: {', '.join(self.same)}."]
-        return "\n".join([*lines, *(f"Differs: {line}" for line in self.differences), f"Digest {self.digest[:12]}."])
+        """What a person is asked; a run folder from elsewhere may hold any command, so it is shown."""
+        lines = [f"Start {self.name}, the same as {self.old.name}?", *_what(self.config)]
+        lines += [f"It was not made by this installation: {why}." for why in [seal.stranger(self.old)] if why]
+        lines += [f"Same: {', '.join(self.same)}.", *(f"Differs: {line}" for line in self.differences)]
+        return "\n".join([*lines, f"Digest {self.digest[:12]}."])
 
     @property
     def digest(self) -> str:
@@ -107,6 +110,15 @@ def start(project: Path, again: Again, by: str) -> RunView:
         text = configfile.render(again.config, {"run_name": f"the same as {again.old.name}"})
         run = runs.create_run(spec, text, _checklist(again, by), seal.seal_run)
         return runs.start_attempt(run, again.python)
+
+
+def _what(config: TrainingConfig) -> list[str]:
+    """What would run."""
+    if config.framework == SCRIPT:
+        return [f"Runs as it is: {plain(shlex.join(commandline.words(config)), 600)}"]
+    extra = [f"Extra: {plain(codec.dumps(config.extra), 300)}"] if config.extra else []
+    data = plain(config.train_data, 200)
+    return [f"Trains {plain(config.model_path, 200)} ({config.framework}) on {data}.", *extra]
 
 
 def _renamed(project: Path, config: TrainingConfig, old: str) -> TrainingConfig:
@@ -151,7 +163,7 @@ def _present(project: Path, python: str) -> dict[str, Any]:
     """The same from the Python that would train now."""
     with tempfile.TemporaryDirectory(prefix="stationmaster-") as folder:
         said = Path(folder, "environment.json")
-        ended = children.run([python, str(SCRIPT), str(project), str(said)], cwd=project, timeout=SECONDS)
+        ended = children.run([python, str(ASKING), str(project), str(said)], cwd=project, timeout=SECONDS)
         try:
             found = codec.parsed(rundir.read(said), "environment.json")
         except (OSError, FormatError):

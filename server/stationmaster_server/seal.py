@@ -52,16 +52,26 @@ def require_sealed(run: RunDir) -> None:
 
     Compiled files that are not as they were are deleted: Python makes them again from the sealed sources.
     """
+    if why := stranger(run):
+        raise RunError(
+            f"run {run.name} is not started: {why}, so its program may be anybody's.",
+            f"Look at it, then start the same as a new run: stationmaster reproduce {run.name}.",
+        )
+
+
+def stranger(run: RunDir) -> str:
+    """Why a run does not count as this installation's, empty when it does; deletes as `require_sealed` tells."""
     files = _sealed(run)
     if files is None:
-        raise _stranger(run, "its seal is missing or is not this person's")
+        return "its seal is missing or is not this person's"
     now = _hashes(run)
     for name in [name for name, value in now.items() if files.get(name) != value and COMPILED in Path(name).parts]:
         (run.path / name).unlink(missing_ok=True)
         del now[name]
     sources = {name for name in {*files, *now} if COMPILED not in Path(name).parts}
     if names := sorted(name for name in sources if files.get(name) != now.get(name)):
-        raise _stranger(run, f"{names[0]} is not as it was made")
+        return f"{names[0]} is not as it was made"
+    return ""
 
 
 def _sealed(run: RunDir) -> dict[str, str] | None:
@@ -128,10 +138,3 @@ def _make(path: Path) -> None:
         pass
     finally:
         draft.unlink()
-
-
-def _stranger(run: RunDir, why: str) -> RunError:
-    return RunError(
-        f"run {run.name} is not started: {why}, so its program may be anybody's.",
-        f"Look at it, then start the same as a new run: stationmaster reproduce {run.name}.",
-    )

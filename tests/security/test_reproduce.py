@@ -14,7 +14,7 @@ from guarded import finished, git
 from pseudo_terminal import ASSISTANTS, Terminal
 
 from stationmaster_server import reproduce as reproduction
-from stationmaster_trainer import repository
+from stationmaster_trainer import commandline, repository
 
 
 class Old(NamedTuple):
@@ -62,7 +62,9 @@ def old(hall: Any) -> Old:
 
 
 def test_nothing_changed_and_a_person_says_yes_gives_the_same_losses_to_the_last_bit(old: Old) -> None:
-    assert reproduce(old, "--check").returncode == 0
+    checked = reproduce(old, "--check")
+    assert checked.returncode == 0 and "Trains model.py (pytorch) on digits.csv." in checked.stdout
+    assert "not made by" not in checked.stdout
     screen = Terminal([*command(old), old.run], old.project)
     screen.type(screen.until(rb"Type (\w{4}) to approve"))
     shown = screen.rest()
@@ -123,6 +125,29 @@ def test_changed_files_are_named_and_nothing_starts(old: Old, name: str, what: s
 def test_an_unknown_run_is_answered_with_the_known_ones(old: Old) -> None:
     done = reproduce(old, run="../x")
     assert done.returncode == 2 and f"Known runs: {old.run}" in done.stderr.replace(f"{old.run}-again-001, ", "")
+
+
+def test_of_a_run_from_elsewhere_the_person_sees_that_and_what_it_would_run(old: Old) -> None:
+    run = old.project.path / "runs" / old.run
+    kept = {name: (run / name).read_text() for name in ("seal.json", "spec.json")}
+    spec = json.loads(kept["spec.json"])
+    command = ["python", "model.py", "a\x1b[2Jb\u202e; touch ran"]
+    spec["config"] |= {"framework": "script", "command": command}
+    spec["facts"]["entry_sha256"] = commandline.sha256(command, old.project.path)
+    (run / "seal.json").unlink()
+    try:
+        (run / "spec.json").write_text(json.dumps(spec))
+        done = reproduce(old, "--check")
+        assert "Runs as it is: python model.py 'a[2Jb; touch ran'" in done.stdout, done.stdout + done.stderr
+        assert "It was not made by this installation: its seal is missing" in done.stdout
+        spec = json.loads(kept["spec.json"])
+        spec["config"]["extra"] = {"tokenizer": "elsewhere"}
+        (run / "spec.json").write_text(json.dumps(spec))
+        assert 'Extra: {"tokenizer":"elsewhere"}' in reproduce(old, "--check").stdout
+    finally:
+        for name, text in kept.items():
+            (run / name).write_text(text)
+    assert not (old.project.path / "ran").exists()
 
 
 def test_a_run_without_a_record_says_so(old: Old) -> None:
