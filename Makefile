@@ -37,6 +37,8 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/adapters.py --write docs/support.md
+	$(BIN)/python benchmarks/adopt.py --write docs/support.md
+	$(BIN)/python benchmarks/data.py --write docs/support.md
 	$(BIN)/python benchmarks/poll.py --long 1000000
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/readers.py

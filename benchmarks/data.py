@@ -1,6 +1,6 @@
 """The checks of `check_validation` on a million rows: seconds and largest resident memory per stage.
 
-    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts,answers] [--json]
+    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts,answers] [--write docs/support.md]
 
 Makes the files (a table of eight numbers, a count, a category and a class as csv and parquet; texts of 8 to 24 of
 MiniLM's 20,000 commonest words by Zipf's law as jsonl, with a class, and as prompts with answers), then measures in a
@@ -13,15 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+BLOCK = re.compile(r"(<!-- measured: million[^>]*-->\n).*?(<!-- end: million -->)", re.DOTALL)
 SHAPES = ("csv", "parquet", "texts", "answers")
 
 
@@ -120,6 +123,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--write", type=Path, help="the document with the block for the table")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
@@ -138,10 +142,24 @@ def main() -> None:
     if asked.json:
         print(json.dumps(results))
         return
+    print(table(results))
+    if asked.write:
+        content = asked.write.read_text()
+        found = BLOCK.search(content)
+        if not found:
+            raise SystemExit(f"{asked.write} has no block for the table")
+        asked.write.write_text(content.replace(found[0], f"{found[1]}\n{table(results)}\n\n{found[2]}"))
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Markdown: a line per shape and stage."""
+    lines = ["| data | stage | s | CPU s | peak MB | told |", "| --- | --- | --: | --: | --: | --- |"]
     for shape, stages in results.items():
         for each in stages:
-            told = f"{each['seconds']:6.1f} s {each['cpu_seconds']:6.1f} CPU s {each['peak_mb']:5d} MB"
-            print(f"{shape:8} {each['stage']:7} {told}  {' '.join(each.get('warnings', []))}")
+            figures = f"{each['seconds']:.1f} | {each['cpu_seconds']:.1f} | {each['peak_mb']:,}"
+            lines.append(f"| {shape} | {each['stage']} | {figures} | {', '.join(each.get('warnings', [])) or '–'} |")
+    where = f"{date.today().isoformat()}, Python {platform.python_version()}, {os.cpu_count()} cores"
+    return "\n".join([*lines, "", f"{where}, load {os.getloadavg()[0]:.0f}."])
 
 
 if __name__ == "__main__":

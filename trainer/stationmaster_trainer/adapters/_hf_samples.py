@@ -17,7 +17,7 @@ from . import _hf_chat, _hf_images, _hf_labels, _hf_tokens
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, Roles
 from ._hf_rows import Rows
 from ._hf_sequences import IGNORED, Gathering, Sequences, Windows
-from ._hf_tokens import Told
+from ._hf_tokens import Marked, Told
 
 _UNLIMITED = 1_000_000
 """Tokenizers without a limit of their own carry a huge one."""
@@ -122,16 +122,20 @@ class Maker:
 
     def _given_ids(self, rows: Rows) -> tuple[Sequences, Told]:
         """Rows that are tokenised already: `input_ids`, maybe `labels`."""
-        length, told, samples, kept = self.length, Told(), Gathering(), []
-        labels_of = self.roles.columns.get("tags")
-        for at, cell in enumerate(rows.columns[self.roles.columns["input_ids"]]):
-            ids = np.array(cell, dtype=np.int64)
-            labels = ids if labels_of is None else np.array(rows.columns[labels_of][at], dtype=np.int64)
-            _check_ids(rows, at, ids, labels, int(self.model.vocab_size))
-            if told.keep(len(ids), _hf_tokens.carrying(labels[:length]), length, self.drops):
-                samples.add(_hf_tokens.causal(ids[:length], labels[:length]))
-                kept.append(at)
-        return samples.done(rows.numbers[kept], _hf_tokens.pad_token(self.processor)), told
+        told, samples, kept = Told(), Gathering(), []
+        cells = rows.columns[self.roles.columns["input_ids"]]
+        tags = self.roles.columns.get("tags")
+        given = cells if tags is None else rows.columns[tags]
+        for start in range(0, len(cells), _hf_tokens.CHUNK):
+            chunk = range(start, min(start + _hf_tokens.CHUNK, len(cells)))
+            ids = [np.array(cells[at], dtype=np.int64) for at in chunk]
+            labels = [np.array(given[at], dtype=np.int64) for at in chunk]
+            for at, tokens, wanted in zip(chunk, ids, labels, strict=True):
+                _check_ids(rows, at, tokens, wanted, int(self.model.vocab_size))
+            lengths = np.array([len(row) for row in ids])
+            marked = Marked(np.concatenate(ids, dtype=np.int32), np.concatenate(labels, dtype=np.int32), lengths)
+            kept.append(_hf_tokens.take(samples, marked, told, self.length, self.drops))
+        return samples.done(rows.numbers[np.concatenate(kept)], _hf_tokens.pad_token(self.processor)), told
 
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
         found, rows = self._labels(rows, classes), rows.take(chosen)

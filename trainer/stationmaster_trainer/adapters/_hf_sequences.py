@@ -97,10 +97,15 @@ class Gathering:
 
     def many(self, fields: Mapping[str, Sequence[Sequence[int]]]) -> None:
         """As many samples as each field has lists, which are equally long from field to field."""
+        lengths = np.fromiter(map(len, fields["input_ids"]), dtype=np.int64)
+        self.block({name: flat(lists) for name, lists in fields.items()}, lengths)
+
+    def block(self, fields: Mapping[str, np.ndarray], lengths: np.ndarray) -> None:
+        """Samples that lie one behind the other already: int arrays (tokens,) by name, int64 (samples,) lengths."""
         self._flush()
-        self._lengths.append(np.fromiter(map(len, fields["input_ids"]), dtype=np.int64))
-        for name, lists in fields.items():
-            self._fields.setdefault(name, []).append(flat(lists))
+        self._lengths.append(lengths)
+        for name, values in fields.items():
+            self._fields.setdefault(name, []).append(values.astype(np.int32, copy=False))
 
     def done(self, rows: np.ndarray, pad: int) -> Sequences:
         """All of them as one data set; `rows` (N,) are their rows in the file, `pad` fills a batch."""
@@ -116,6 +121,12 @@ class Gathering:
                 whole = np.concatenate([sample[name] for sample in waiting])
                 self._fields.setdefault(name, []).append(whole.astype(np.int32, copy=False))
             self._waiting = []
+
+
+def rows_and_places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (sum of lengths,) both: the row of each token, and its place in the row."""
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    return row, np.arange(len(row)) - (np.cumsum(lengths) - lengths)[row]
 
 
 def flat(lists: Iterable[Sequence[int]]) -> np.ndarray:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from typing import Any
+from itertools import chain, islice, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import DataError
 from ._hf_chat import Rendered
 from ._hf_rows import Rows
-from ._hf_sequences import IGNORED, Gathering, Sequences, flat
+from ._hf_sequences import IGNORED, Gathering, Sequences, flat, rows_and_places
 
 CHUNK = 1000
 """Texts that the tokenizer gets at a time."""
@@ -37,19 +37,30 @@ class Told:
     dropped: int = 0
     """Rows left out because they are too long."""
 
-    def keep(self, tokens: int, learnt: int, length: int, drop: bool) -> bool:
-        """Counts a row of so many tokens, `learnt` of them within `length`; whether it becomes a sample."""
-        self.longest = max(self.longest, tokens)
-        self.overlong += tokens > length
-        if tokens > length and drop:
-            self.dropped += 1
-            return False
-        if not learnt:
-            self.silent += 1
-            return False
-        self.tokens += min(tokens, length)
-        self.learnt += learnt
-        return True
+    def kept(self, tokens: np.ndarray, learnt: np.ndarray, length: int, drop: bool) -> np.ndarray:
+        """Counts rows of so many tokens each, `learnt` of them within `length`; bool (N,): whether one is a sample."""
+        over = tokens > length
+        gone = over if drop else np.zeros_like(over)
+        silent = ~gone & (learnt == 0)
+        good = ~(gone | silent)
+        self.longest = max(self.longest, int(tokens.max(initial=0)))
+        self.overlong += int(over.sum())
+        self.dropped += int(gone.sum())
+        self.silent += int(silent.sum())
+        self.tokens += int(np.minimum(tokens, length)[good].sum())
+        self.learnt += int(learnt[good].sum())
+        return good
+
+
+class Marked(NamedTuple):
+    """Rows of tokens one behind the other."""
+
+    ids: np.ndarray
+    """int32 (tokens,)."""
+    labels: np.ndarray
+    """int32 (tokens,): the token where it is to be learnt, else IGNORED."""
+    lengths: np.ndarray
+    """int64 (rows,)."""
 
 
 def documents(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
@@ -66,13 +77,26 @@ def answers(
     tokenizer: Any, rendered: Iterable[Rendered], numbers: np.ndarray, length: int, drop: bool
 ) -> tuple[Sequences, Told]:
     """Samples with `labels`: the token where it is to be learnt, else IGNORED. Longer rows are cut or dropped."""
-    told, samples, kept = Told(), Gathering(), []
-    for at, (ids, learnt) in enumerate(_marked(tokenizer, rendered)):
-        sample = causal(ids[:length], np.where(learnt, ids, IGNORED)[:length])
-        if told.keep(len(ids), carrying(sample["labels"]), length, drop):
-            samples.add(sample)
-            kept.append(at)
-    return samples.done(numbers[kept], pad_token(tokenizer)), told
+    told, samples, kept = Told(), Gathering(), [np.zeros(0, dtype=bool)]
+    for chunk in _chunks(rendered):
+        kept.append(take(samples, _marked(tokenizer, chunk), told, length, drop))
+    return samples.done(numbers[np.concatenate(kept)], pad_token(tokenizer)), told
+
+
+def take(samples: Gathering, rows: Marked, told: Told, length: int, drop: bool) -> np.ndarray:
+    """Puts the rows that become samples to the others, cut after `length` tokens; bool (rows,): which they are.
+
+    The first token predicts nothing and so carries no loss: the model shifts labels by one.
+    """
+    row, place = rows_and_places(rows.lengths)
+    inside = place < length
+    carrying = inside & (place > 0) & (rows.labels != IGNORED)
+    learnt = np.bincount(row[carrying], minlength=len(rows.lengths))
+    good = told.kept(rows.lengths, learnt, length, drop)
+    chosen = inside & good[row]
+    fields = {"input_ids": rows.ids[chosen], "labels": rows.labels[chosen]}
+    samples.block(fields, np.minimum(rows.lengths, length)[good])
+    return good
 
 
 def sentences(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, numbers: np.ndarray, length: int) -> (
@@ -114,16 +138,6 @@ def words(
     return made, told
 
 
-def causal(ids: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """A sample of a causal language model."""
-    return {"input_ids": ids.astype(np.int32), "labels": labels.astype(np.int32)}
-
-
-def carrying(labels: np.ndarray) -> int:
-    """Tokens that carry loss: the first predicts nothing, the model shifts labels by one."""
-    return int((labels[1:] != IGNORED).sum())
-
-
 def pad_token(tokenizer: Any) -> int:
     """The token that fills a batch: the tokenizer's own, else its end of text (the mask hides it), else 0."""
     for token in (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None)):
@@ -149,29 +163,48 @@ def whole_texts(rows: Rows, column: str, keep_empty: bool = False) -> list[str]:
     return found
 
 
-def _marked(tokenizer: Any, rendered: Iterable[Rendered]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Ids and whether each is to be learnt, (T,) both."""
-    for chunk in _chunks(rendered):
-        if not tokenizer.is_fast:
-            yield from (_pieces(tokenizer, one) for one in chunk)
-            continue
-        found = tokenizer(
+def _marked(tokenizer: Any, chunk: Sequence[Rendered]) -> Marked:
+    """Tokens and labels of some rows."""
+    if not tokenizer.is_fast:
+        pieces = [_pieces(tokenizer, one) for one in chunk]
+        found = [ids for ids, _ in pieces]
+        learnt = np.fromiter(chain.from_iterable(marks for _, marks in pieces), dtype=bool)
+    else:
+        encoded = tokenizer(
             [one.text for one in chunk],
             add_special_tokens=not chunk[0].templated,
             return_offsets_mapping=True,
             return_attention_mask=False,
             verbose=False,
         )
-        for one, ids, places in zip(chunk, found["input_ids"], found["offset_mapping"], strict=True):
-            starts, ends = np.array(places, dtype=np.int64).reshape(-1, 2).T
-            learnt = np.zeros(len(ids), dtype=bool)
-            for begin, end in one.learnt:
-                learnt |= (starts >= begin) & (starts < end) & (ends > starts)
-            yield _one_end(tokenizer, np.array(ids), learnt)
+        found = encoded["input_ids"]
+        learnt = _inside(chunk, encoded["offset_mapping"])
+    ids, lengths = flat(found), np.fromiter(map(len, found), dtype=np.int64)
+    return _one_end(tokenizer.eos_token_id, ids, np.where(learnt, ids, IGNORED).astype(np.int32), lengths)
 
 
-def _pieces(tokenizer: Any, one: Rendered) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a tokenizer that does not tell places: each span is tokenised by itself."""
+def _inside(chunk: Sequence[Rendered], places: Sequence[Sequence[tuple[int, int]]]) -> np.ndarray:
+    """bool (tokens,): whether a token begins in a span of its row that is to be learnt, and is not empty.
+
+    Rows lie on one line, a text's length apart; of spans in order of their beginning a token is in one of them where
+    it begins before the furthest end of those that began.
+    """
+    starts, ends = np.fromiter(chain.from_iterable(chain.from_iterable(places)), dtype=np.int64).reshape(-1, 2).T
+    bases = np.cumsum([0, *(len(one.text) + 1 for one in chunk)])
+    spans = [
+        (base + begin, base + end) for base, one in zip(bases[:-1], chunk, strict=True) for begin, end in one.learnt
+    ]
+    if not spans:
+        return np.zeros(len(starts), dtype=bool)
+    begins, furthest = np.array(sorted(spans), dtype=np.int64).T
+    at = starts + np.repeat(bases[:-1], [len(row) for row in places])
+    before = np.searchsorted(begins, at, side="right") - 1
+    within = (before >= 0) & (at < np.maximum.accumulate(furthest)[before])
+    return np.asarray(within & (ends > starts))
+
+
+def _pieces(tokenizer: Any, one: Rendered) -> tuple[list[int], list[bool]]:
+    """Tokens and whether each is to be learnt, for a tokenizer that does not tell places: span by span."""
     cuts = sorted({0, len(one.text), *(at for span in one.learnt for at in span)})
     ids: list[int] = []
     learnt: list[bool] = []
@@ -179,15 +212,16 @@ def _pieces(tokenizer: Any, one: Rendered) -> tuple[np.ndarray, np.ndarray]:
         found = tokenizer(one.text[begin:end], add_special_tokens=begin == 0 and not one.templated)["input_ids"]
         ids += found
         learnt += [any(a <= begin < b for a, b in one.learnt)] * len(found)
-    return _one_end(tokenizer, np.array(ids), np.array(learnt, dtype=bool))
-
-
-def _one_end(tokenizer: Any, ids: np.ndarray, learnt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Without the second end-of-text token that a tokenizer adds behind ours."""
-    end = tokenizer.eos_token_id
-    if len(ids) > 1 and end is not None and ids[-1] == ids[-2] == end:
-        return ids[:-1], learnt[:-1]
     return ids, learnt
+
+
+def _one_end(end: int | None, ids: np.ndarray, labels: np.ndarray, lengths: np.ndarray) -> Marked:
+    """Without the second end-of-text token that a tokenizer adds behind ours."""
+    lasts = np.cumsum(lengths)[lengths > 1] - 1
+    doubled = lasts[(ids[lasts] == end) & (ids[lasts - 1] == end)] if end is not None else lasts[:0]
+    fewer = np.zeros(len(lengths), dtype=np.int64)
+    fewer[np.searchsorted(np.cumsum(lengths), doubled, side="right")] = 1
+    return Marked(np.delete(ids, doubled), np.delete(labels, doubled), lengths - fewer)
 
 
 def _on_first_token(words_of: Sequence[int | None], tags: Sequence[int]) -> np.ndarray:
