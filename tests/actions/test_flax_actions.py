@@ -57,6 +57,7 @@ def spoilt(bench: Bench, *steps: int, pause: float = 0.0) -> Bench:
     return bench
 
 
+@pytest.mark.soak
 def test_a_flax_run_goes_back_skips_the_batch_survives_a_kill_and_finishes_well(bench: Bench) -> None:
     spoilt(bench, 33, pause=0.001).begin(actions={"non_finite": "rollback"}, log_every=1, **FLAX)
     before = kill_after_rollback(bench)

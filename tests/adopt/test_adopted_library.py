@@ -146,9 +146,11 @@ def test_a_jax_loop_gives_the_loss_that_was_differentiated_and_never_another(des
     trained = [record for record in stream if record["kind"] == "train"]
     assert len(printed) == run.status["step"] == 8 == sum(record["steps"] for record in trained)
     for record in trained:  # a record may hold several steps, and one whose loss was not ready when it was asked for
-        window = [printed[step][0] for step in range(record["step"] - record["steps"] + 1, record["step"] + 1)]
+        steps = range(record["step"] - record["steps"] + 1, record["step"] + 1)
+        window = [printed[step][0] for step in steps]
         assert min(window) * (1 - 1e-5) <= record["loss"] <= max(window) * (1 + 1e-5)
-    assert run.printed("loss", "norm")[8][1] == pytest.approx(run.recorded("norm")[8][0], rel=1e-5)
+        norms = [norm for step, (_, norm) in run.printed("loss", "norm").items() if step in steps]
+        assert record["step"] < 8 or min(norms) * (1 - 1e-5) <= record["grad_norm"] <= max(norms) * (1 + 1e-5)
     assert "loop (JAX with optax)" in run.status["sight"]
     assert not any("no validation was seen" in note["message"] for note in run.notes())
     assert weights(run.bare_log()) == weights(run.log) != []

@@ -100,6 +100,7 @@ def test_stop_reaches_the_training_below_a_shell_and_the_whole_tree_is_gone(wrap
     assert "behind the training" not in log(run)
 
 
+@pytest.mark.soak
 def test_an_exception_below_two_launchers_is_the_cause_and_their_exit_code_is_not(
     wrapper: tuple[Any, Any, Path],
 ) -> None:

@@ -17,6 +17,8 @@ from stationmaster_trainer import plugins
 
 Stories = Callable[[str], Story]
 NAMES = {"train/loss", "train/learning_rate", "train/grad_norm"}
+SLOW = {"flax": pytest.mark.soak}
+"""Its story takes as long as that of the others together; `make support` hears it, too."""
 pytestmark = pytest.mark.timeout(400)  # the first cell waits for its story
 
 
@@ -24,7 +26,8 @@ def cells(stage: str) -> Any:
     """Every pair of a framework and a logger, under the id of its cell."""
     pairs = [(framework, backend) for framework in plugins.known("adapters") for backend in BACKENDS]
     return pytest.mark.parametrize(
-        ("framework", "backend"), [pytest.param(*pair, id=cell(*pair, stage)) for pair in pairs]
+        ("framework", "backend"),
+        [pytest.param(*pair, id=cell(*pair, stage), marks=SLOW.get(pair[0], ())) for pair in pairs],
     )
 
 

@@ -161,8 +161,11 @@ loop.Loop._save = killed
 @pytest.mark.fault("F1")
 @pytest.mark.parametrize(
     ("step", "preludes"),
-    [(12, ()), (18, (AFTER_A_VALIDATION,)), (40, ())],
-    ids=["validation only", "killed while it is made up", "last step"],
+    [
+        pytest.param(12, (), id="validation only", marks=pytest.mark.soak),
+        pytest.param(18, (AFTER_A_VALIDATION,), id="killed while it is made up"),
+        pytest.param(40, (), id="last step"),
+    ],
 )
 def test_a_validation_that_a_stop_did_not_wait_for_is_made_up_by_the_resume(
     project: Project, tmp_path: Path, step: int, preludes: tuple[str, ...]
