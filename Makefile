@@ -24,10 +24,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/stationmaster demo
 
-# Two files at a time: most tests wait for processes of their own. What failed beside others is tried once more, alone; it
+# Three files at a time: most tests wait for processes of their own. What failed beside others is tried once more, alone; it
 # is told both times, and failing twice fails.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile || { test $$? -eq 1 && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile || { test $$? -eq 1 && $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: setup
 	$(BIN)/ruff check .

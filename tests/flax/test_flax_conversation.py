@@ -99,7 +99,7 @@ def linen(hall: Any, digits_csv: bytes) -> tuple[Any, str]:
     return chat, run
 
 
-@pytest.fixture(params=["nnx", "linen"])
+@pytest.fixture(params=["nnx", pytest.param("linen", marks=pytest.mark.soak)])
 def ready(request: pytest.FixtureRequest) -> tuple[Any, str, dict[str, Any]]:
     """A run of each kind that has ended: the chat on it, its name, the manifest of its best checkpoint."""
     chat, run = request.getfixturevalue(request.param)
@@ -107,6 +107,7 @@ def ready(request: pytest.FixtureRequest) -> tuple[Any, str, dict[str, Any]]:
     return chat, run, min(found, key=lambda manifest: manifest["eval_loss"])
 
 
+@pytest.mark.soak
 def test_a_run_of_linen_ends_when_its_patience_is_exhausted(linen: tuple[Any, str]) -> None:
     chat, run = linen
     lines = (chat.project / "runs" / run / "metrics.jsonl").read_text().splitlines()

@@ -86,7 +86,14 @@ def _plant(path: Path, mark: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["object array", "pickle as npz", "pickle as npy in npz", "pickled jsonl", "pickle as csv"]
+    "kind",
+    [
+        "object array",
+        pytest.param("pickle as npz", marks=pytest.mark.soak),
+        "pickle as npy in npz",
+        "pickled jsonl",
+        pytest.param("pickle as csv", marks=pytest.mark.soak),
+    ],
 )
 def test_data_files_that_hold_pickles_are_refused_and_nothing_runs(hall: Any, tmp_path: Path, kind: str) -> None:
     import numpy as np
