@@ -32,6 +32,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import measured
 import overhead
 import trainer
 
@@ -52,7 +53,6 @@ NEARLY = {"pytorch": 1e-3, "transformers": 1e-3, "flax": 1e-2}
 """Relative difference of the losses up to which both did the same work. Optax rounds otherwise than we when it clips
 (the losses agree to 1e-6 over ten steps, to 3e-5 over sixty), and hundreds of steps make more of it."""
 FINAL = ("succeeded", "failed", "stopped", "lost")
-BLOCK = re.compile(r"(<!-- measured: adapters[^>]*-->\n).*?(<!-- end: adapters -->)", re.DOTALL)
 NNX = '''
 from flax import nnx
 
@@ -325,14 +325,6 @@ def table(found: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]], threads
     return f"{rows}\n\nMedians of {rounds} interleaved rounds, in brackets the extremes. {told}.\n"
 
 
-def write(path: Path, made: str) -> None:
-    """Puts the table into the document's block."""
-    text = path.read_text("utf-8")
-    if not BLOCK.search(text):
-        raise SystemExit(f"{path} has no block <!-- measured: adapters … --> … <!-- end: adapters -->.")
-    path.write_text(BLOCK.sub(lambda match: f"{match[1]}\n{made}\n{match[2]}", text), "utf-8")
-
-
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -352,7 +344,7 @@ def main() -> None:
     made = table({name: compare(name, asked.rounds, asked.threads) for name in asked.cases.split(",")}, asked.threads)
     print(made)
     if asked.write:
-        write(asked.write, made)
+        measured.write(asked.write, "adapters", made)
 
 
 if __name__ == "__main__":

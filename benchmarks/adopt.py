@@ -21,11 +21,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import measured
 from adopting import visit
 from adopting.libraries import LIBRARIES
 from adopting.visit import Visit
 
-BLOCK = re.compile(r"(<!-- measured: looks[^>]*-->\n).*?(<!-- end: looks -->)", re.DOTALL)
 QUIET = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "HF_HUB_OFFLINE": "1"}
 TOLD = re.compile(r"^cpu (\S+)$", re.MULTILINE)
 
@@ -108,11 +108,7 @@ def main() -> None:
             rows.append(measure(name, asked.rounds))
             print(" | ".join(rows[-1]), flush=True)
     if asked.write:
-        content = asked.write.read_text()
-        found = BLOCK.search(content)
-        if not found:
-            raise SystemExit(f"{asked.write} has no block for the table")
-        asked.write.write_text(content.replace(found[0], f"{found[1]}\n{table(rows, asked.rounds)}\n\n{found[2]}"))
+        measured.write(asked.write, "looks", table(rows, asked.rounds))
 
 
 if __name__ == "__main__":

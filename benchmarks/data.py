@@ -24,7 +24,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-BLOCK = re.compile(r"(<!-- measured: million[^>]*-->\n).*?(<!-- end: million -->)", re.DOTALL)
+import measured
+
 SHAPES = ("csv", "parquet", "texts", "answers")
 
 
@@ -144,11 +145,7 @@ def main() -> None:
         return
     print(table(results))
     if asked.write:
-        content = asked.write.read_text()
-        found = BLOCK.search(content)
-        if not found:
-            raise SystemExit(f"{asked.write} has no block for the table")
-        asked.write.write_text(content.replace(found[0], f"{found[1]}\n{table(results)}\n\n{found[2]}"))
+        measured.write(asked.write, "million", table(results))
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import corpus
 import decided
+import measured
 import scorecard
 from rules import CLASSES, judged
 
@@ -30,7 +31,6 @@ OF_A_KIND = 2
 """Pictures of one kind at the most: the third would say nothing new."""
 POINTS = 300
 """Points of a curve in a picture."""
-BEGIN, END = "<!-- measured: misses, by `make scorecard` -->", "<!-- end: misses -->"
 ORDER = ("missed", "false, stands at the end", "another class", "false, taken back", "late")
 LATE = 10
 """Logged points behind the visible fault from which a right alert counts as late."""
@@ -146,7 +146,7 @@ def main() -> None:
     lines = report(arguments.seeds, arguments.write.with_suffix("") if arguments.write else None)
     print("\n".join(lines))
     if arguments.write:
-        scorecard.written(arguments.write, lines, BEGIN, END)
+        measured.write(arguments.write, "misses", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -23,12 +22,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import measured
 from adopting import case as cases
 from adopting import comparison, cost, visit
 from adopting.case import Case
 from adopting.comparison import COLUMNS
 
-BLOCK = re.compile(r"(<!-- measured: public[^>]*-->\n).*?(<!-- end: public -->)", re.DOTALL)
 RESULTS = "results.json"
 Kept = dict[str, Any]
 """`cells` of the table, what is `wrong`, the folder of the `run`, its `sight`, the `stop` and the `cost`."""
@@ -52,7 +51,7 @@ def main() -> None:
     table = _table(cases.read(projects), kept)
     print(table)
     if options.write:
-        _write(options.write, table)
+        measured.write(options.write, "public", table)
 
 
 def _options() -> argparse.Namespace:
@@ -118,11 +117,6 @@ def _table(all_cases: list[Case], kept: dict[str, Kept]) -> str:
         f"{date.today()}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.0f}."
     )
     return "\n".join([*lines, "", versions])
-
-
-def _write(document: Path, table: str) -> None:
-    text = document.read_text("utf-8")
-    document.write_text(BLOCK.sub(lambda match: f"{match[1]}\n{table}\n\n{match[2]}", text), "utf-8")
 
 
 if __name__ == "__main__":

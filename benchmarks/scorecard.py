@@ -233,11 +233,11 @@ def goals(found: Sequence[Case]) -> list[str]:
     return missed
 
 
-def written(path: Path, lines: Sequence[str], begin: str = BEGIN, end: str = END) -> None:
+def written(path: Path, lines: Sequence[str]) -> None:
     """Puts the lines between the markers of a document."""
-    before, _, rest = path.read_text().partition(begin)
-    _, _, after = rest.partition(end)
-    path.write_text("\n".join([before + begin, "", *lines, "", end + after]))
+    before, _, rest = path.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text("\n".join([before + BEGIN, "", *lines, "", END + after]))
 
 
 def report(arguments: Any) -> tuple[list[str], list[str]]:
