@@ -17,8 +17,6 @@ from ..dataset import WindowDataset
 IGNORED = -100
 """Label that carries no loss, as in torch's cross entropy."""
 Inputs = dict[str, np.ndarray]
-WAITING = 1000
-"""Samples that are kept apart before they are put into one array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +85,6 @@ class Gathering:
     def __init__(self) -> None:
         self._fields: dict[str, list[np.ndarray]] = {"input_ids": [np.zeros(0, dtype=np.int32)]}
         self._lengths: list[np.ndarray] = []
-        self._waiting: list[Mapping[str, Sequence[int] | np.ndarray]] = []
-
-    def add(self, sample: Mapping[str, np.ndarray]) -> None:
-        """One sample: equally long int arrays by name, the same names each time."""
-        self._waiting.append(sample)
-        if len(self._waiting) == WAITING:
-            self._flush()
 
     def many(self, fields: Mapping[str, Sequence[Sequence[int]]]) -> None:
         """As many samples as each field has lists, which are equally long from field to field."""
@@ -101,26 +92,15 @@ class Gathering:
         self.block({name: flat(lists) for name, lists in fields.items()}, lengths)
 
     def block(self, fields: Mapping[str, np.ndarray], lengths: np.ndarray) -> None:
-        """Samples that lie one behind the other already: int arrays (tokens,) by name, int64 (samples,) lengths."""
-        self._flush()
+        """Samples that lie one behind the other already: int32 arrays (tokens,) by name, int64 (samples,) lengths."""
         self._lengths.append(lengths)
         for name, values in fields.items():
-            self._fields.setdefault(name, []).append(values.astype(np.int32, copy=False))
+            self._fields.setdefault(name, []).append(values)
 
     def done(self, rows: np.ndarray, pad: int) -> Sequences:
         """All of them as one data set; `rows` (N,) are their rows in the file, `pad` fills a batch."""
-        self._flush()
         fields = {name: np.concatenate(parts) for name, parts in self._fields.items()}
         return Sequences(fields, np.cumsum(np.concatenate([[0], *self._lengths]), dtype=np.int64), rows, pad)
-
-    def _flush(self) -> None:
-        """Few large arrays instead of many small ones."""
-        if waiting := self._waiting:
-            self._lengths.append(np.array([len(sample["input_ids"]) for sample in waiting], dtype=np.int64))
-            for name in waiting[0]:
-                whole = np.concatenate([sample[name] for sample in waiting])
-                self._fields.setdefault(name, []).append(whole.astype(np.int32, copy=False))
-            self._waiting = []
 
 
 def rows_and_places(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -109,7 +109,7 @@ def sentences(tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None,
         second = None if pairs is None else list(pairs[start : start + CHUNK])
         found = tokenizer(list(texts[start : start + CHUNK]), second, **options)
         _count_cut(found, told, length)
-        samples.many({name: found[name] for name in ("input_ids", "token_type_ids") if name in found})
+        samples.many({"input_ids": found["input_ids"], **_types(found)})
     made = samples.done(numbers, pad_token(tokenizer))
     told.tokens = int(made.offsets[-1])
     return made, told
@@ -126,13 +126,9 @@ def words(
         chunk = [list(row) for row in rows[start : start + CHUNK]]
         found = tokenizer(chunk, is_split_into_words=True, truncation=True, max_length=length, verbose=False)
         _count_cut(found, told, length)
-        for at, ids in enumerate(found["input_ids"]):
-            labels = _on_first_token(found.word_ids(at), tags[start + at])
-            sample = {"input_ids": np.array(ids, dtype=np.int32), "labels": labels}
-            if "token_type_ids" in found:
-                sample["token_type_ids"] = np.array(found["token_type_ids"][at], dtype=np.int32)
-            samples.add(sample)
-            told.learnt += int((labels != IGNORED).sum())
+        labels = [_on_first_token(found.word_ids(at), tags[start + at]) for at in range(len(chunk))]
+        samples.many({"input_ids": found["input_ids"], "labels": labels, **_types(found)})
+        told.learnt += sum(label != IGNORED for row in labels for label in row)
     made = samples.done(numbers, pad_token(tokenizer))
     told.tokens = int(made.offsets[-1])
     return made, told
@@ -224,8 +220,13 @@ def _one_end(end: int | None, ids: np.ndarray, labels: np.ndarray, lengths: np.n
     return Marked(np.delete(ids, doubled), np.delete(labels, doubled), lengths - fewer)
 
 
-def _on_first_token(words_of: Sequence[int | None], tags: Sequence[int]) -> np.ndarray:
-    labels = np.full(len(words_of), IGNORED, dtype=np.int32)
+def _types(found: Any) -> dict[str, Any]:
+    """The token types, of a tokenizer that tells them."""
+    return {"token_type_ids": found["token_type_ids"]} if "token_type_ids" in found else {}
+
+
+def _on_first_token(words_of: Sequence[int | None], tags: Sequence[int]) -> list[int]:
+    labels = [IGNORED] * len(words_of)
     before: int | None = None
     for at, word in enumerate(words_of):
         if word is not None and word != before:
