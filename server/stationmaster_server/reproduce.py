@@ -59,6 +59,8 @@ class Again:
     same: tuple[str, ...]
     differences: tuple[str, ...]
     """What surrounds the training and is not as it was."""
+    stranger: str
+    """Why the old one is not this installation's; empty when it is."""
 
     @property
     def name(self) -> str:
@@ -68,7 +70,7 @@ class Again:
     def words(self) -> str:
         """What a person is asked; a run folder from elsewhere may hold any command, so it is shown."""
         lines = [f"Start {self.name}, the same as {self.old.name}?", *_what(self.config)]
-        lines += [f"It was not made by this installation: {why}." for why in [seal.stranger(self.old)] if why]
+        lines += [f"It was not made by this installation: {self.stranger}."] if self.stranger else []
         lines += [f"Same: {', '.join(self.same)}.", *(f"Differs: {line}" for line in self.differences)]
         return "\n".join([*lines, f"Digest {self.digest[:12]}."])
 
@@ -87,7 +89,16 @@ def prepare(project: Path, name: str | None) -> Again:
     python = find_python(project).path
     parts = digest.parts(project, config, python)
     differences, same = _compare(_recorded(run), _present(project, python))
-    return Again(run, config, spec, parts, python, ("configuration", "model file", "data", *same), differences)
+    return Again(
+        run,
+        config,
+        spec,
+        parts,
+        python,
+        ("configuration", "model file", "data", *same),
+        differences,
+        seal.stranger(run),
+    )
 
 
 def start(project: Path, again: Again, by: str) -> RunView:

@@ -14,7 +14,7 @@ import os
 import secrets
 from pathlib import Path
 
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.errors import FormatError, RunError
 from stationmaster_trainer.rundir import RunDir
 
@@ -52,7 +52,10 @@ def require_sealed(run: RunDir) -> None:
 
     Compiled files that are not as they were are deleted: Python makes them again from the sealed sources.
     """
-    if why := stranger(run):
+    why, compiled = _compared(run)
+    for name in compiled:
+        (run.path / name).unlink(missing_ok=True)
+    if why:
         raise RunError(
             f"run {run.name} is not started: {why}, so its program may be anybody's.",
             f"Look at it, then start the same as a new run: stationmaster reproduce {run.name}.",
@@ -60,28 +63,30 @@ def require_sealed(run: RunDir) -> None:
 
 
 def stranger(run: RunDir) -> str:
-    """Why a run does not count as this installation's, empty when it does; deletes as `require_sealed` tells."""
+    """Why a run does not count as this installation's; empty when it does."""
+    return _compared(run)[0]
+
+
+def _compared(run: RunDir) -> tuple[str, list[str]]:
+    """Why it is not this installation's (empty: it is), and the compiled files that are not as they were."""
     files = _sealed(run)
     if files is None:
-        return "its seal is missing or is not this person's"
+        return "its seal is missing or is not this person's", []
     now = _hashes(run)
-    for name in [name for name, value in now.items() if files.get(name) != value and COMPILED in Path(name).parts]:
-        (run.path / name).unlink(missing_ok=True)
-        del now[name]
-    sources = {name for name in {*files, *now} if COMPILED not in Path(name).parts}
-    if names := sorted(name for name in sources if files.get(name) != now.get(name)):
-        return f"{names[0]} is not as it was made"
-    return ""
+    odd = sorted(name for name in {*files, *now} if files.get(name) != now.get(name))
+    compiled = [name for name in odd if COMPILED in Path(name).parts]
+    sources = [name for name in odd if name not in compiled]
+    return f"{sources[0]} is not as it was made" if sources else "", compiled
 
 
 def _sealed(run: RunDir) -> dict[str, str] | None:
     try:
-        plain = json.loads(rundir.read(run.seal))
+        plain = codec.parsed(rundir.read(run.seal), run.seal.name)
         files, mac = plain["files"], plain["mac"]
         if not isinstance(mac, str) or not valid(mac, "run", run.name, _canonical(files)):
             return None
         return {str(name): str(value) for name, value in files.items()}
-    except (OSError, FormatError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, FormatError, TypeError, KeyError, AttributeError):
         return None
 
 
