@@ -5,11 +5,10 @@ Texts in it (a reason for a waiver, a file name) came from outside: cleaned and 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.errors import FormatError
 
 from . import preflight_text
@@ -25,11 +24,11 @@ Gates = dict[str, dict[str, Any]]
 def read(path: Path, problems: list[str]) -> Gates:
     """Gate name → its entry (`checklist.Gate`). What cannot be read is added to `problems` and left out."""
     try:
-        plain = json.loads(rundir.read(path, MAX_BYTES))
+        plain = codec.parsed(rundir.read(path, MAX_BYTES), path.name)
     except FileNotFoundError:
         problems.append(f"{path.name} is missing: what was decided before the start is not known")
         return {}
-    except (OSError, FormatError, ValueError, RecursionError) as error:
+    except (OSError, FormatError) as error:
         problems.append(f"{path.name} cannot be read: {error}")
         return {}
     listed = plain.get("gates", plain) if isinstance(plain, dict) else plain

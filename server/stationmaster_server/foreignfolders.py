@@ -6,14 +6,13 @@ adapter's settings are opened, for its base model.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.errors import FormatError
 
 from .words import many, size
@@ -101,8 +100,8 @@ def with_base(project: Path, one: Foreign) -> Foreign:
     if one.kind != "adapter":
         return one
     try:
-        settings = json.loads(rundir.read(project / one.path / "adapter_config.json", MAX_SETTINGS))
+        settings = codec.parsed(rundir.read(project / one.path / "adapter_config.json", MAX_SETTINGS), one.path)
         named = settings.get("base_model_name_or_path")
-    except (OSError, FormatError, ValueError, RecursionError, AttributeError):
+    except (OSError, FormatError, AttributeError):
         return one
     return replace(one, detail=f"{one.detail}, of {named[:200]}") if isinstance(named, str) else one

@@ -6,7 +6,6 @@ The names of the environment variables are in it, their values never. What diffe
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -81,14 +80,14 @@ def surroundings(project: Path) -> tuple[dict[str, Any], str]:
 def decided(attempt: AttemptDir) -> dict[str, Any]:
     """From the run's checklist: what was changed from the computed defaults, and who approved; else empty."""
     try:
-        plain = json.loads(rundir.read(RunDir(attempt.path.parent.parent).checklist))
+        plain = codec.parsed(rundir.read(RunDir(attempt.path.parent.parent).checklist), "checklist.json")
         gates = {gate["gate"]: gate for gate in plain["gates"]}
         approval = gates.get("approval", {})
         return {
             "changes": gates.get("configuration", {}).get("evidence", {}).get("changes", {}),
             "approval": {key: approval[key] for key in ("by", "words", "time") if key in approval},
         }
-    except (OSError, FormatError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, FormatError, TypeError, KeyError, AttributeError):
         return {}
 
 

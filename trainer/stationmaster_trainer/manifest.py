@@ -127,12 +127,12 @@ def read(folder: Path) -> Manifest:
     if len(data) > MAX_BYTES:
         raise CheckpointError(f"{path} is longer than any manifest ({MAX_BYTES} bytes).", _OTHER)
     try:
-        plain = json.loads(data)
+        plain = codec.parsed(data, NAME)
         version = plain.get("format", FORMAT)
         if isinstance(version, int) and version > FORMAT:
             raise CheckpointError(f"{path} has format {version}, known is {FORMAT}.", "Update stationmaster.")
         found = codec.from_plain(Manifest, plain, str(path))
-    except (ValueError, AttributeError, RecursionError, FormatError) as error:
+    except (ValueError, AttributeError, FormatError) as error:
         raise CheckpointError(f"{path} is damaged: {error}", _OTHER) from None
     if found.seal != _seal(found):
         raise CheckpointError(f"{path} was changed since it was written.", _OTHER)
