@@ -61,6 +61,7 @@ def _project(path: Path) -> Path | None:
 def follow(seen: Live, quiet: float) -> None:
     """Draws the log until it is over, then says what it amounts to."""
     from .. import diagnosis, livewords
+    from ..answer import shown
     from .watch import Screen
 
     screen, revision = Screen(), 0
@@ -82,8 +83,7 @@ def follow(seen: Live, quiet: float) -> None:
                 print(f"pid {sure.pid} no longer writes it.")
                 break
     screen.clear()
-    print(livewords.line(pulse, found, time.time()))
-    print("\n".join(diagnosis.lines(found.answer())), flush=True)
+    print(shown("\n".join([livewords.line(pulse, found, time.time()), *diagnosis.lines(found.answer())])), flush=True)
 
 
 def _over(pulse: Pulse, quiet: float) -> bool:
