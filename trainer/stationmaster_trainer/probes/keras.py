@@ -78,6 +78,10 @@ class _Look:
         self.norm: Any = None
         self.sums: tuple[float, float] = (0.0, 0.0)
         """Keras's running sum of losses and count of samples, after the last step that was read."""
+        self.places = (0, 0)
+        """Where sum and count stand among the variables of the metrics that JAX holds."""
+        self.both: Any = None
+        """Makes one array of them."""
         self.testing = 0.0
 
     def on_train_begin(self, callbacks: Any, logs: Any = None) -> None:
@@ -86,7 +90,7 @@ class _Look:
         probe.driver, probe.validation_told = "keras", True
         probe.read, probe.ready = self.read, _ready
         self.every = int(getattr(self.model.optimizer, "gradient_accumulation_steps", None) or 1)
-        self.epoch = -1
+        self.epoch, self.both = -1, None
         seen = (*SEEN, "gradient norm") if self.backend == "torch" else SEEN
         probe.sight("library", f"Keras on {self.backend}", seen, () if self.backend == "torch" else ("gradient norm",))
 
@@ -126,9 +130,13 @@ class _Look:
         """On JAX: sum and count of the losses of this epoch, copied, because the next step takes their memory."""
         if self.backend != "jax":
             return None
-        tracker, state = self.model._loss_tracker, self.model._jax_state["metrics_variables"]
-        at = {id(one): place for place, one in enumerate(self.model.metrics_variables)}
-        return sys.modules["jax.numpy"].stack([state[at[id(tracker.total)]], state[at[id(tracker.count)]]])
+        if self.both is None:
+            tracker, places = self.model._loss_tracker, {id(v): at for at, v in enumerate(self.model.metrics_variables)}
+            self.places = places[id(tracker.total)], places[id(tracker.count)]
+            stack = sys.modules["jax.numpy"].stack
+            self.both = sys.modules["jax"].jit(lambda total, count: stack([total, count]))  # eager, it costs ten times
+        state = self.model._jax_state["metrics_variables"]
+        return self.both(state[self.places[0]], state[self.places[1]])
 
     def read(self, values: Any) -> list[float | None]:
         """Floats of what the steps left."""
@@ -140,7 +148,7 @@ class _Look:
         if callable(value):
             return _figures.plain(value())
         if getattr(value, "shape", ()) == (2,):
-            return self._grown(*(float(one) for one in value))
+            return self._grown(*value.tolist())
         return _figures.plain(value.detach() if hasattr(value, "detach") else value)
 
     def _grown(self, total: float, count: float) -> float | None:
