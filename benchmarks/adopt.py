@@ -3,9 +3,10 @@
     python benchmarks/adopt.py [--rounds 5] [--only NAME ...] [--write docs/support.md]
 
 The same file is run by its Python alone and through a real client and server, with supervisor, worker and recorder, a
-record every ten steps. The script itself measures the CPU seconds of its process per step, from the 21st on: other work
-on the machine hardly counts. Rounds turn their order; the smallest of each side is compared. Networks are small, so
-that what is told is the worst case; one whose step takes longer pays the same microseconds. Not covered: GPUs.
+record every ten steps. The script itself measures the CPU seconds of its process per step, from the 21st on, in six
+stretches: other work on the machine hardly counts. Rounds turn their order; the best stretch of each side is compared.
+Networks are small, so that what is told is the worst case; one whose step takes longer pays the same microseconds. Not
+covered: GPUs.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def table(rows: list[list[str]], rounds: int) -> str:
         [
             *lines,
             "",
-            f"Smallest of {rounds} rounds each. {date.today().isoformat()}, Python {platform.python_version()}, "
+            f"Best of six stretches in each of {rounds} rounds. {date.today().isoformat()}, Python {platform.python_version()}, "
             f"{os.cpu_count()} cores, load {load:.0f}, no GPU.",
         ]
     )
