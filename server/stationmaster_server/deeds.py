@@ -72,7 +72,7 @@ def rows(alert: Alert, most: int = ROWS) -> str:
 def whole_batch(alert: Alert, spec: Spec, status: Status) -> str:
     """How to find every sample of the step at which the alert began: its place in the order of its epoch."""
     facts, config = spec.facts, spec.config
-    if not alert.samples or facts.steps_per_epoch < 1:
+    if not alert.samples or facts.steps_per_epoch < 1 or facts.about:
         return ""
     earlier = tuple(one for one in status.actions if one.action == "rollback" and one.time < alert.time)
     epoch, group = divmod(Detours.of(earlier).data_step(alert.first_step) - 1, facts.steps_per_epoch)

@@ -266,6 +266,7 @@ def _data_facts(project: Path, found: Ground, config: TrainingConfig, parts: Map
         fingerprint=split.fingerprint,
         entry_sha256=parts["model file"],
         device=model.device,
+        about=split.about,
     )
 
 

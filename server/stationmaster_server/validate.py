@@ -145,7 +145,7 @@ def counts(facts: SplitFacts) -> str:
     """`1,437 train, 360 validation samples; 10 classes, all in both; overlap 0.`"""
     if not facts.train_samples and not facts.val_samples:
         return "Samples are not counted."
-    text = f"{facts.train_samples:,} train, {facts.val_samples:,} validation samples"
+    text = f"{'about ' if facts.about else ''}{facts.train_samples:,} train, {facts.val_samples:,} validation samples"
     if facts.dropped:
         text += f", {facts.dropped:,} rows dropped"
     if not facts.val_samples:

@@ -159,6 +159,8 @@ class DataFacts:
     """SHA-256 over the entry file and its local imports."""
     device: str = ""
     """Device that the model was measured on, which is the one that trains; empty in runs made before it was kept."""
+    about: bool = False
+    """Whether the numbers of samples are estimates; a run counts them."""
 
 
 @dataclass(frozen=True)

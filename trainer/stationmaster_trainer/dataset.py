@@ -130,24 +130,27 @@ def hashes(dataset: Dataset, most: int | None = None) -> tuple[np.ndarray, np.nd
     """64-bit hashes of the inputs and of inputs with target, uint64 (N,) each, over the first `most` samples."""
     n = len(dataset) if most is None else min(most, len(dataset))
     digest: Any = getattr(dataset, "digest", None)
+    known: np.ndarray | None = getattr(dataset, "hashed", None)
     targets = known_targets(dataset)
     found = np.empty((2, n), dtype=np.uint64)
     for start in range(0, n, 4096):
         indices = np.arange(start, min(start + 4096, n))
-        if digest is not None and targets is not None:
-            hashed, batch_targets = _hashed([digest(int(index)) for index in indices]), targets[indices]
+        if known is not None and targets is not None:
+            inputs_hashed, batch_targets = known[indices], targets[indices]
+        elif digest is not None and targets is not None:
+            inputs_hashed, batch_targets = hashed([digest(int(index)) for index in indices]), targets[indices]
         else:
             inputs, batch_targets = dataset.batch(indices)
-            hashed = _hashed(_row_bytes(inputs))
-        found[0, indices] = hashed
-        found[1, indices] = hashed if batch_targets is None else _with_targets(hashed, batch_targets)
+            inputs_hashed = hashed(_row_bytes(inputs))
+        found[0, indices] = inputs_hashed
+        found[1, indices] = inputs_hashed if batch_targets is None else _with_targets(inputs_hashed, batch_targets)
     return found[0], found[1]
 
 
-def _with_targets(hashed: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _with_targets(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Hashes of the inputs joined with the targets, one by one."""
-    joined = np.column_stack((hashed.view(np.uint8).reshape(len(hashed), 8), _as_bytes(targets)))
-    return _hashed(_row_bytes(joined))
+    joined = np.column_stack((np.ascontiguousarray(inputs).view(np.uint8).reshape(len(inputs), 8), _as_bytes(targets)))
+    return hashed(_row_bytes(joined))
 
 
 def _as_bytes(array: np.ndarray) -> np.ndarray:
@@ -161,6 +164,6 @@ def _row_bytes(array: np.ndarray) -> list[bytes]:
     return packed
 
 
-def _hashed(rows: list[bytes]) -> np.ndarray:
+def hashed(rows: list[bytes]) -> np.ndarray:
     """64-bit BLAKE2b of each."""
     return np.frombuffer(b"".join(hashlib.blake2b(row, digest_size=8).digest() for row in rows), dtype=np.uint64)

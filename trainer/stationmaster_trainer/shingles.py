@@ -56,6 +56,12 @@ def sketches(texts: Iterable[str]) -> Sketches:
     return Sketches(*(np.concatenate(columns.pop(0)) for _ in range(4)))  # each freed before the next is joined
 
 
+def wholes(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each text the hash of all words in their order, uint64 (N,), and their number, int32 (N,)."""
+    found = [(whole, words) for whole, words, _, _ in map(_whole, _chunks(texts))]
+    return np.concatenate([whole for whole, _ in found]), np.concatenate([words for _, words in found])
+
+
 def twins(found: Sketches) -> np.ndarray:
     """int64 (N,): an earlier text that is nearly the same, -1 where there is none. Texts without a word have none."""
     same = paired([found.whole], len(found), lambda a, b: (found.words[a] > 0) & (found.whole[a] == found.whole[b]))
@@ -99,14 +105,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 def _sketched(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """minima, shingles, whole, words of a chunk."""
     n = len(texts)
-    hashed, owner = _words(texts)
-    words = np.bincount(owner, minlength=n).astype(np.int32)
-    place = np.arange(len(hashed)) - np.repeat(np.cumsum(words) - words, words)
-    whole = np.zeros(n, dtype=np.uint64)
-    starts = np.flatnonzero(place == 0)
-    if len(starts):
-        ordered = _mixed(hashed + (place.astype(np.uint64) + np.uint64(1)) * np.uint64(_BASE))
-        whole[owner[starts]] = np.add.reduceat(ordered, starts)
+    whole, words, hashed, owner = _whole(texts)
     minima = np.zeros((n, HASHES), dtype=np.uint16)
     if len(hashed) < SHINGLE:
         return minima, np.zeros(n, dtype=np.int32), whole, words
@@ -122,6 +121,19 @@ def _sketched(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
             smallest = np.minimum.reduceat((joined ^ mask) * factor, starts)
             minima[of[starts], at] = (smallest ^ (smallest >> np.uint32(16))).astype(np.uint16)
     return minima, shingles, whole, words
+
+
+def _whole(texts: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """whole, words of a chunk; hash and text of each word, as `_words` gives them."""
+    hashed, owner = _words(texts)
+    words = np.bincount(owner, minlength=len(texts)).astype(np.int32)
+    place = np.arange(len(hashed)) - np.repeat(np.cumsum(words) - words, words)
+    whole = np.zeros(len(texts), dtype=np.uint64)
+    starts = np.flatnonzero(place == 0)
+    if len(starts):
+        ordered = _mixed(hashed + (place.astype(np.uint64) + np.uint64(1)) * np.uint64(_BASE))
+        whole[owner[starts]] = np.add.reduceat(ordered, starts)
+    return whole, words, hashed, owner
 
 
 def _functions() -> Iterator[tuple[np.uint32, np.uint32]]:

@@ -68,10 +68,10 @@ def of(
 
 def contradictions(prompts: Iterable[str], answers: Iterable[str], rows: np.ndarray) -> list[Finding]:
     """Prompts that stand more than once with different answers. `rows` (N,): their row numbers."""
-    asked, said = shingles.sketches(prompts), shingles.sketches(answers)
-    order = np.argsort(asked.whole, kind="stable")
-    same = (asked.whole[order][1:] == asked.whole[order][:-1]) & (asked.words[order][1:] > 0)
-    differ = np.flatnonzero(same & (said.whole[order][1:] != said.whole[order][:-1]))
+    (asked, words), (said, _) = shingles.wholes(prompts), shingles.wholes(answers)
+    order = np.argsort(asked, kind="stable")
+    same = (asked[order][1:] == asked[order][:-1]) & (words[order][1:] > 0)
+    differ = np.flatnonzero(same & (said[order][1:] != said[order][:-1]))
     if not len(differ):
         return []
     pairs = sorted((int(rows[order[at + 1]]), int(rows[order[at]])) for at in differ.tolist())

@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..facts import Finding
 from ..preprocessing import Preprocessing
 from ..table import listed
-from . import _hf_columns, _hf_findings, _hf_look, _hf_rows
+from . import _hf_columns, _hf_findings, _hf_look, _hf_rows, _hf_sampled
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, TASKS, TOKEN, Roles
 from ._hf_rows import Rows
 from ._hf_samples import Maker, Part
@@ -58,7 +58,7 @@ def load(
     """The samples. `model` is the model's configuration. Raises DataError, ModelError, ConfigError, PluginError.
 
     most: only so many rows of each part, for a look at the model; counts and findings are of them alone then. look:
-    whether the rows themselves are judged, too (`_hf_look`).
+    whether the rows themselves are judged, too (`_hf_look`); then some may stand for all (`_hf_sampled`).
     """
     settings = datasettings.of(config)
     if BUILD_DATA in (settings.train_data, settings.val_data):
@@ -82,7 +82,10 @@ def load(
     del rows
     random = settings.val_data == SPLIT and settings.time_column is None
     named = settings.group_column, settings.time_column
-    seen = _hf_look.of(roles, sides.train, sides.val, random, *named) if look else []
+    seen: list[Finding] = []
+    if look:
+        seen = _hf_look.of(roles, sides.train, sides.val, random, *named)
+        maker = replace(maker, share=_hf_sampled.share(roles, (sides.train, sides.val)))
     train = maker(sides.train, sides.bases[0], classes)
     val = None if sides.val is None else maker(sides.val, sides.bases[1], train.classes)
     content = _hash(settings, project_dir)

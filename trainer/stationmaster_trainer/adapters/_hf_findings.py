@@ -17,14 +17,30 @@ MUCH_CUT = 0.1
 
 def of_parts(maker: Maker, train: Part, val: Part | None, rows: int) -> list[Finding]:
     """`rows`: those of the training part before any was left out."""
-    found = [_columns(maker.roles), *_loss(maker, train), *_overlong(maker, train, rows)]
+    found = [_columns(maker.roles), *_loss(maker, train), *_overlong(maker, train, rows), *_sampled(train, rows)]
     silent = train.told.silent + (val.told.silent if val else 0)
     if silent:
-        message = f"{silent:,} rows have no token that carries loss and are left out."
+        message = f"{_about(train)}{silent:,} rows have no token that carries loss and are left out."
         cut = train.told.overlong and not maker.drops
         advice = "Their answers begin beyond sequence_length." if cut else "They hold no answer: look at the roles."
         found.append(Finding("no_loss", "warning", message, advice, {"rows": silent}))
     return found
+
+
+def _about(part: Part) -> str:
+    return "about " if part.told.seen else ""
+
+
+def _sampled(train: Part, rows: int) -> list[Finding]:
+    """That tokens were not counted on every row."""
+    seen = train.told.seen
+    if not seen:
+        return []
+    message = (
+        f"Tokens were counted on {seen:,} of {rows:,} training rows, evenly spaced: their numbers are estimates. "
+        "Copies were looked for in the texts of all rows; a run tokenises every row."
+    )
+    return [Finding("sampled", "info", message, facts={"rows": rows, "tokenised": seen})]
 
 
 def _columns(roles: Roles) -> Finding:
@@ -41,7 +57,7 @@ def _loss(maker: Maker, train: Part) -> list[Finding]:
     how = ""
     if maker.roles.form in ("messages", "prompt"):
         how = f" ({maker.writer.words})"
-    message = f"{told.tokens:,} training tokens, {told.learnt:,} of them carry loss ({share:.1%}){how}."
+    message = f"{_about(train)}{told.tokens:,} training tokens, {told.learnt:,} of them carry loss ({share:.1%}){how}."
     facts = {"tokens": told.tokens, "with_loss": told.learnt, "share": share}
     return [Finding("loss_tokens", "info", message, facts=facts)]
 
@@ -54,7 +70,7 @@ def _overlong(maker: Maker, train: Part, rows: int) -> list[Finding]:
     become = "dropped" if maker.drops and maker.roles.kind == CAUSAL else "truncated"
     longest = f"; the longest has {told.longest:,}" if told.longest > length else ""
     message = (
-        f"{told.overlong:,} of {rows:,} training rows ({share:.1%}) are longer than sequence_length {length}{longest}: "
+        f"{_about(train)}{told.overlong:,} of {rows:,} training rows ({share:.1%}) are longer than sequence_length {length}{longest}: "
         f"{become}."
     )
     most = getattr(maker.model, "max_position_embeddings", None)

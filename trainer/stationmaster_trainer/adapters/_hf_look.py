@@ -27,7 +27,7 @@ def of(roles: Roles, train: Rows, val: Rows | None, random: bool, group: str | N
     if roles.kind == IMAGE or roles.form == "input_ids":
         return found
     held = None if val is None else val.numbers
-    found += texts.of(_texts(roles, train), None if val is None else _texts(roles, val), train.numbers, held)
+    found += texts.of(said(roles, train), None if val is None else said(roles, val), train.numbers, held)
     if roles.form in ("prompt", "messages"):
         found += texts.contradictions(_asked(roles, train), _answered(roles, train), train.numbers)
     return found + (_turns(roles, train) if roles.form == "messages" else [])
@@ -40,8 +40,8 @@ def moments(cells: Sequence[Any]) -> np.ndarray:
     return dates.seconds(tuple("" if cell is None else str(cell) for cell in cells))
 
 
-def _texts(roles: Roles, rows: Rows) -> Iterator[str]:
-    """All that a row says, as one text."""
+def said(roles: Roles, rows: Rows) -> Iterator[str]:
+    """All that each row says, as one text."""
     names = [roles.columns[role] for role in ("messages", "prompt", "input", "completion") if role in roles.columns]
     names = names or [roles.columns[role] for role in ("text", "text_pair", "words") if role in roles.columns]
     columns = [rows.columns[name] for name in names]

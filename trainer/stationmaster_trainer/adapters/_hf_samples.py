@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from .. import text
 from ..dataset import Dataset
 from ..datasettings import DataSettings
 from ..errors import ConfigError, DataError
-from . import _hf_chat, _hf_images, _hf_labels, _hf_tokens
+from . import _hf_chat, _hf_images, _hf_labels, _hf_sampled, _hf_tokens
 from ._hf_columns import CAUSAL, IMAGE, SEQUENCE, Roles
 from ._hf_rows import Rows
 from ._hf_sequences import IGNORED, Gathering, Sequences, Windows
@@ -46,6 +47,8 @@ class Maker:
     project: Path
     most: int | None = None
     """Rows (windows of a text) that are made into samples; None for all."""
+    share: float = 1.0
+    """Share of the rows that are tokenised and stand for all, where nothing is trained on them (`_hf_sampled`)."""
 
     def classes(self, rows: Rows) -> tuple[str, ...]:
         """Class names over a whole file, before it is divided; none for texts and numbers. DataError for odd labels."""
@@ -63,14 +66,16 @@ class Maker:
             return self.windows(_hf_tokens.whole_texts(rows, self.roles.columns["text"]), rows.name)
         chosen = self._chosen(len(rows))
         if kind == CAUSAL:
-            return self._answers(rows.take(chosen))
+            return self._answers(rows, chosen)
         if kind == IMAGE:
             return self._pictures(rows, chosen, base, classes)
         return self._sentences(rows, chosen, classes) if kind == SEQUENCE else self._words(rows, chosen, classes)
 
     def _chosen(self, n: int) -> np.ndarray:
         """Positions that become samples: all, or `most` of them evenly spaced; classes are always those of all rows."""
-        return np.arange(n) if self.most is None or n <= self.most else np.arange(self.most) * n // self.most
+        most = n if self.most is None else min(n, self.most)
+        wanted = min(most, math.ceil(n * self.share))
+        return np.arange(wanted) * n // max(1, wanted)
 
     @property
     def length(self) -> int:
@@ -105,7 +110,8 @@ class Maker:
         windows = Windows(found.tokens, found.length, np.arange(1, len(found) + 1))
         return Part(windows, Told(tokens=len(windows) * length, learnt=len(windows) * (length - 1)))
 
-    def _answers(self, rows: Rows) -> Part:
+    def _answers(self, every: Rows, chosen: np.ndarray) -> Part:
+        rows = every.take(chosen)
         if self.roles.form == "input_ids":
             samples, told = self._given_ids(rows)
         else:
@@ -118,7 +124,7 @@ class Maker:
                 f"answer to learn{cut}.",
                 "Raise sequence_length." if cut else "Every label is -100: look at the answers, roles and labels.",
             )
-        return Part(samples, told)
+        return self._for_all(Part(samples, told), every, len(rows))
 
     def _given_ids(self, rows: Rows) -> tuple[Sequences, Told]:
         """Rows that are tokenised already: `input_ids`, maybe `labels`."""
@@ -138,12 +144,20 @@ class Maker:
         return samples.done(rows.numbers[np.concatenate(kept)], _hf_tokens.pad_token(self.processor)), told
 
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
-        found, rows = self._labels(rows, classes), rows.take(chosen)
+        found, every, rows = self._labels(rows, classes), rows, rows.take(chosen)
         second = self.roles.columns.get("text_pair")
         pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
         texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
         samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers, self.length)
-        return Part(replace(samples, answers=found.values[chosen]), told, found.classes)
+        part = Part(replace(samples, answers=found.values[chosen]), told, found.classes)
+        return self._for_all(part, every, len(rows), found.values)
+
+    def _for_all(self, part: Part, rows: Rows, seen: int, targets: np.ndarray | None = None) -> Part:
+        """The part as it is, or where its `seen` rows stand for all `rows`: these by their texts, and estimates."""
+        if self.share >= 1:
+            return part
+        unread = _hf_sampled.unread(self.roles, rows, targets)
+        return Part(unread, part.told.standing_for(len(rows), seen), part.classes)
 
     def _words(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
         words = self.roles.columns["words"]

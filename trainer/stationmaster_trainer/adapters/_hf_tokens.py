@@ -6,7 +6,7 @@ Each function tells what was cut or left out. Not covered: several samples packe
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ class Told:
     """Rows left out because none of their tokens carries loss."""
     dropped: int = 0
     """Rows left out because they are too long."""
+    seen: int = 0
+    """Rows that were tokenised where they stand for more, so that the other figures are estimates; 0: all were."""
 
     def kept(self, tokens: np.ndarray, learnt: np.ndarray, length: int, drop: bool) -> np.ndarray:
         """Counts rows of so many tokens each, `learnt` of them within `length`; bool (N,): whether one is a sample."""
@@ -50,6 +52,12 @@ class Told:
         self.tokens += int(np.minimum(tokens, length)[good].sum())
         self.learnt += int(learnt[good].sum())
         return good
+
+    def standing_for(self, rows: int, seen: int) -> Told:
+        """The same of `rows` rows, of which evenly spaced ones, `seen` in number, were counted."""
+        names = ("tokens", "learnt", "overlong", "silent", "dropped")
+        more = {name: round(getattr(self, name) * rows / seen) for name in names}
+        return replace(self, **more, seen=seen)
 
 
 class Marked(NamedTuple):

@@ -28,6 +28,7 @@ from ._hf_data import Material
 from ._hf_loss import HeadObjective
 from ._hf_metrics import TokenTally
 from ._hf_model import Built
+from ._hf_samples import Part
 from ._hf_source import Source
 from ._torch_metrics import Tally
 from ._torch_trainee import TorchTrainee
@@ -114,15 +115,25 @@ def split(config: Mapping[str, Any], project_dir: Path) -> SplitFacts:
 
 def split_facts(material: Material) -> SplitFacts:
     """As for every framework; of tags the classes are counted in words."""
-    if material.roles.kind != TOKEN:
-        return findings.split_facts(material.data)
     train, val = material.parts
+    if material.roles.kind != TOKEN:
+        return _less(findings.split_facts(material.data), train, val)
     facts = findings.split_facts(replace(material.data, classes=()))
     return replace(
         facts,
         classes=material.data.classes,
         train_counts=_hf_findings.label_counts(train),
         val_counts=_hf_findings.label_counts(val),
+    )
+
+
+def _less(facts: SplitFacts, train: Part, val: Part | None) -> SplitFacts:
+    """Where some rows stood for all: without those that are left out, about as many as these say."""
+    if not train.told.seen:
+        return facts
+    gone = [0 if part is None else part.told.silent + part.told.dropped for part in (train, val)]
+    return replace(
+        facts, about=any(gone), train_samples=facts.train_samples - gone[0], val_samples=facts.val_samples - gone[1]
     )
 
 

@@ -1,0 +1,57 @@
+"""Rows too many to be tokenised for a look at them: evenly spaced ones stand for all, and their texts tell equal ones.
+
+A run tokenises every row. Not covered: texts in windows, words with tags, rows of token ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .. import dataset
+from . import _hf_look
+from ._hf_columns import CAUSAL, SEQUENCE, Roles
+from ._hf_rows import Rows
+
+AFFORDED = 20_000_000
+"""Characters that are tokenised before a person decides: ten to twenty seconds on two cores."""
+CHUNK = 10_000
+"""Texts that are hashed at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """N samples that were not made: to be counted and compared, not to be trained on."""
+
+    rows: np.ndarray = field(repr=False)
+    """int64 (N,): row numbers in the file."""
+    targets: np.ndarray = field(repr=False)
+    """(N,): classes or values; zeros where a sample has none."""
+    hashed: np.ndarray = field(repr=False)
+    """uint64 (N,): hash of all that the row says."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def share(roles: Roles, parts: Iterable[Rows | None]) -> float:
+    """Share of the rows of all parts that is tokenised, in (0, 1]."""
+    if roles.kind not in (SEQUENCE, CAUSAL) or roles.form in ("input_ids", "text"):
+        return 1.0
+    characters = sum(sum(map(len, _hf_look.said(roles, rows))) for rows in parts if rows is not None)
+    return min(1.0, AFFORDED / max(1, characters))
+
+
+def unread(roles: Roles, rows: Rows, targets: np.ndarray | None) -> Unread:
+    """All rows as samples that are known by their texts alone."""
+    texts, hashed, chunk = _hf_look.said(roles, rows), [np.zeros(0, dtype=np.uint64)], list[bytes]()
+    for text in texts:
+        chunk.append(text.encode("utf-8", "surrogatepass"))
+        if len(chunk) == CHUNK:
+            hashed.append(dataset.hashed(chunk))
+            chunk = []
+    hashed.append(dataset.hashed(chunk))
+    zeros = np.zeros(len(rows), dtype=np.int64)
+    return Unread(rows.numbers, zeros if targets is None else targets, np.concatenate(hashed))
