@@ -36,7 +36,7 @@ def make(shape: str, rows: int, path: Path) -> None:
     from pyarrow import csv, parquet
 
     rng = np.random.default_rng(0)
-    if shape in ("texts", "answers"):
+    if shape in TEXTS:
         words = np.array(_words(_tokenizer(path.parent / "model")))
         shares = 1 / np.arange(1, 20_001)
         with open(path, "w") as file:
@@ -96,7 +96,7 @@ def check(shape: str, path: Path) -> list[dict[str, Any]]:
         )
         return found
 
-    if shape in ("texts", "answers"):
+    if shape in TEXTS:
         stage("import", lambda: __import__("transformers").BertTokenizerFast)
         from stationmaster_trainer.adapters import transformers
 

@@ -7,6 +7,7 @@ Memory: eight to eighty bytes per sample. Not covered: a user's own data set bey
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,8 @@ SECONDS = 5.0
 """Time that making samples of a lazy dataset for this comparison may take, per part."""
 MANY = 0.01
 """Share of the validation samples from which near copies are a warning."""
+BLOCK = 1 << 20
+"""Windows of a text that are hashed at a time."""
 EXAMPLES = 5
 """Examples of each kind that are named."""
 
@@ -160,9 +163,13 @@ def _text_overlap(data: Data) -> tuple[int, list[Finding]]:
     train, val = data.train, data.val
     if not isinstance(train, WindowDataset) or not isinstance(val, WindowDataset):
         return 0, []
-    everywhere = _rolling(train.tokens, train.length)
-    windows = _rolling(val.tokens, val.length)[:: val.length]
-    count = int(np.isin(windows, everywhere).sum())
+    windows = np.concatenate(list(_rolling(val.tokens, val.length)))[:: val.length]
+    wanted = np.unique(windows)
+    seen = np.zeros(len(wanted), dtype=bool)
+    for block in _rolling(train.tokens, train.length):
+        at = np.minimum(np.searchsorted(wanted, block), len(wanted) - 1)
+        seen[at[wanted[at] == block]] = True
+    count = int(seen[np.searchsorted(wanted, windows)].sum())
     if not count:
         return 0, []
     share = count / len(windows)
@@ -171,19 +178,20 @@ def _text_overlap(data: Data) -> tuple[int, list[Finding]]:
     return count, [Finding("overlap", "warning", message, advice, {"samples": count, "share": share})]
 
 
-def _rolling(tokens: np.ndarray, length: int) -> np.ndarray:
-    """Polynomial hash modulo 2⁶⁴ of every window of `length` tokens (Karp & Rabin 1987), by prefix sums."""
+def _rolling(tokens: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    """Polynomial hash modulo 2⁶⁴ of every window of `length` tokens (Karp & Rabin 1987), by prefix sums, in blocks."""
     base = np.uint64(0x9E3779B97F4A7C15)  # odd, so it has an inverse modulo 2⁶⁴
     inverse = np.uint64(pow(int(base), -1, 1 << 64))
-    n = len(tokens)
-    values = np.random.Philox(key=np.uint64(1)).random_raw(int(tokens.max()) + 1)[tokens]
-    powers = np.full(n, base)
-    powers[0] = 1
-    inverses = np.full(n, inverse)
-    inverses[0] = 1
+    windows = len(tokens) - length + 1
+    size = min(BLOCK, windows)
+    powers, inverses = np.full(size + length - 1, base), np.full(size, inverse)
+    powers[0] = inverses[0] = 1
     np.cumprod(powers, out=powers)
     np.cumprod(inverses, out=inverses)
-    sums = np.concatenate((np.zeros(1, dtype=np.uint64), np.cumsum(values * powers, dtype=np.uint64)))
-    starts = n - length + 1
-    hashed: np.ndarray = (sums[length:] - sums[:starts]) * inverses[:starts]
-    return hashed
+    drawn = np.random.Philox(key=np.uint64(1)).random_raw(int(tokens.max()) + 1)
+    for start in range(0, windows, size):
+        n = min(size, windows - start)
+        values = drawn[tokens[start : start + n + length - 1]] * powers[: n + length - 1]
+        sums = np.concatenate((np.zeros(1, dtype=np.uint64), np.cumsum(values, dtype=np.uint64)))
+        hashed: np.ndarray = (sums[length:] - sums[:n]) * inverses[:n]
+        yield hashed

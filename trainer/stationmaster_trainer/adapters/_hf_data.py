@@ -85,7 +85,8 @@ def load(
     seen: list[Finding] = []
     if look:
         seen = _hf_look.of(roles, sides.train, sides.val, random, *named)
-        maker = replace(maker, share=_hf_sampled.share(roles, (sides.train, sides.val)))
+        templated = roles.form in ("messages", "prompt") and maker.writer.templated
+        maker = replace(maker, share=_hf_sampled.share(roles, (sides.train, sides.val), templated))
     train = maker(sides.train, sides.bases[0], classes)
     val = None if sides.val is None else maker(sides.val, sides.bases[1], train.classes)
     content = _hash(settings, project_dir)

@@ -7,6 +7,7 @@ the hub). Not covered: plain text and folders of image files, which `text` and `
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from ..formats import TRAIN_PARTS, VAL_PARTS
 from ..packages import need
 from ..table import listed
 
+SHORT = 10
+"""Characters of a word that is kept once, such as who speaks."""
 TABLE_SUFFIXES = frozenset(suffix for suffix, format in formats.SUFFIXES.items() if format in formats.TABLES)
 
 
@@ -98,10 +101,19 @@ def _json(path: Path, name: str) -> Rows:
                 columns[label] = [None] * len(numbers)
             numbers.append(number)
             for label, cells in columns.items():
-                cells.append(record.get(label))
+                cell = record.get(label)
+                cells.append([_slim(each) for each in cell] if isinstance(cell, list) else cell)
     except UnicodeDecodeError:
         raise tables.not_utf8(path, name) from None
     return Rows(name, columns, np.array(numbers, dtype=np.int64))
+
+
+def _slim(message: Any) -> Any:
+    """A message with the names and short words that all share kept once: a million conversations take half the room."""
+    if not isinstance(message, dict):
+        return message
+    short = {key: sys.intern(cell) for key, cell in message.items() if type(cell) is str and len(cell) <= SHORT}
+    return {sys.intern(key): short.get(key, cell) for key, cell in message.items()}
 
 
 def _parquet(path: Path, name: str) -> Any:

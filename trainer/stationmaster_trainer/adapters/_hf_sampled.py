@@ -17,6 +17,8 @@ from ._hf_rows import Rows
 
 AFFORDED = 20_000_000
 """Characters that are tokenised before a person decides: ten to twenty seconds on two cores."""
+ROWS, WRITTEN = 200_000, 50_000
+"""Most rows that are; and of those that a chat template writes, which costs more than the tokens."""
 CHUNK = 10_000
 """Texts that are hashed at a time."""
 
@@ -36,12 +38,14 @@ class Unread:
         return len(self.rows)
 
 
-def share(roles: Roles, parts: Iterable[Rows | None]) -> float:
-    """Share of the rows of all parts that is tokenised, in (0, 1]."""
-    if roles.kind not in (SEQUENCE, CAUSAL) or roles.form in ("input_ids", "text"):
+def share(roles: Roles, parts: Iterable[Rows | None], templated: bool) -> float:
+    """Share of the rows of all parts that is tokenised, in (0, 1]. `templated`: whether a chat template writes them."""
+    if roles.kind != SEQUENCE and (roles.kind != CAUSAL or roles.form in ("input_ids", "text")):
         return 1.0
-    characters = sum(sum(map(len, _hf_look.said(roles, rows))) for rows in parts if rows is not None)
-    return min(1.0, AFFORDED / max(1, characters))
+    every = [rows for rows in parts if rows is not None]
+    characters = sum(sum(map(len, _hf_look.said(roles, rows))) for rows in every)
+    most = WRITTEN if templated else ROWS
+    return min(1.0, AFFORDED / max(1, characters), most / max(1, sum(map(len, every))))
 
 
 def unread(roles: Roles, rows: Rows, targets: np.ndarray | None) -> Unread:

@@ -19,6 +19,8 @@ from ._hf_sequences import IGNORED, Gathering, Sequences, flat, rows_and_places
 
 CHUNK = 1000
 """Texts that the tokenizer gets at a time."""
+IDS_ALONE = {"return_attention_mask": False, "return_token_type_ids": False}
+"""What a tokenizer is told to leave out."""
 
 
 @dataclass
@@ -76,7 +78,7 @@ def documents(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     parts = [np.zeros(0, dtype=np.int32)]
     for chunk in _chunks(texts):
-        encoded = tokenizer(chunk, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        encoded = tokenizer(chunk, add_special_tokens=False, verbose=False, **IDS_ALONE)["input_ids"]
         parts.append(flat(part for ids in encoded for part in (ids, end)))
     return np.concatenate(parts)
 
@@ -178,8 +180,8 @@ def _marked(tokenizer: Any, chunk: Sequence[Rendered]) -> Marked:
             [one.text for one in chunk],
             add_special_tokens=not chunk[0].templated,
             return_offsets_mapping=True,
-            return_attention_mask=False,
             verbose=False,
+            **IDS_ALONE,
         )
         found = encoded["input_ids"]
         learnt = _inside(chunk, encoded["offset_mapping"])
