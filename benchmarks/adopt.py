@@ -90,8 +90,8 @@ def table(rows: list[list[str]], rounds: int) -> str:
         [
             *lines,
             "",
-            f"Best of six stretches in each of {rounds} rounds. {date.today().isoformat()}, Python {platform.python_version()}, "
-            f"{os.cpu_count()} cores, load {load:.0f}, no GPU.",
+            f"Best of six stretches in each of {rounds} rounds. {date.today().isoformat()}, "
+            f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.0f}, no GPU.",
         ]
     )
 

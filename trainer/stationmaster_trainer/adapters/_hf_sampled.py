@@ -17,7 +17,7 @@ from ._hf_rows import Rows
 
 AFFORDED = 20_000_000
 """Characters that are tokenised before a person decides: ten to twenty seconds on two cores."""
-ROWS, WRITTEN = 200_000, 50_000
+ROWS, WRITTEN = 200_000, 25_000
 """Most rows that are; and of those that a chat template writes, which costs more than the tokens."""
 CHUNK = 10_000
 """Texts that are hashed at a time."""
