@@ -70,8 +70,8 @@ def _overlong(maker: Maker, train: Part, rows: int) -> list[Finding]:
     become = "dropped" if maker.drops and maker.roles.kind == CAUSAL else "truncated"
     longest = f"; the longest has {told.longest:,}" if told.longest > length else ""
     message = (
-        f"{_about(train)}{told.overlong:,} of {rows:,} training rows ({share:.1%}) are longer than sequence_length {length}{longest}: "
-        f"{become}."
+        f"{_about(train)}{told.overlong:,} of {rows:,} training rows ({share:.1%}) are longer than sequence_length "
+        f"{length}{longest}: {become}."
     )
     most = getattr(maker.model, "max_position_embeddings", None)
     fits = min(told.longest, most) if isinstance(most, int) else told.longest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import numpy as np
 
@@ -36,6 +37,10 @@ class Unread:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def batch(self, indices: np.ndarray) -> NoReturn:
+        """Raises RuntimeError: there is nothing to train on."""
+        raise RuntimeError(f"{len(indices)} samples were asked for of rows that were only looked at")
 
 
 def share(roles: Roles, parts: Iterable[Rows | None], templated: bool) -> float:
