@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import watch_scripts as scripts
-from adopted_runs import QUIET, ended, eventually, log, started, status
+from adopted_runs import QUIET, ended, eventually, log, rows, started, status
 
 from stationmaster_trainer import manifest
+
+OURS = ("XLA_FLAGS", "NPROC", "PJRT_NPROC")
+"""What the Flax adapter sets in the process of other tests: more threads add up in another order."""
 
 
 def printed(text: str) -> dict[int, str]:
@@ -72,3 +75,45 @@ def test_a_script_that_never_looks_is_stopped_behind_a_saved_step(desk: Any, hal
     assert newest.step == found["checkpoint"]["step"] >= 20
     assert found["step"] - newest.step <= 2
     assert "CheckpointError" not in (run / "attempts" / "001" / "stream.jsonl").read_text()
+
+
+def test_pytrees_come_back_bit_for_bit(desk: Any, hall: Any) -> None:
+    project = hall.make("watched-trees", model=None)
+    chat, run = started(desk, project, scripts.TREES, "wait")
+    eventually(lambda: "step 15 " in log(run))
+    chat.accepted("stop_run", run=run.name, wait_seconds=45)
+    assert (ended(run)["step"], ended(run)["checkpoint"]["step"]) == (15, 15), log(run)
+    chat.accepted("resume_run", run=run.name)
+    eventually(lambda: status(run)["attempt"] == 2)
+    assert ended(run)["state"] == "succeeded"
+    second = (run / "attempts" / "002" / "worker.log").read_text()
+    assert "begins at 15 resumed True" in second
+    command = [sys.executable, "train.py"]
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    bare = subprocess.run(command, cwd=project.path, env={**environment, **QUIET}, capture_output=True, text=True)
+    assert bare.returncode == 0, bare.stderr
+    assert {**printed(log(run)), **printed(second)} == printed(bare.stdout)
+    assert re.findall("weights .*", second) == re.findall("weights .*", bare.stdout) != []
+
+
+def test_a_loop_without_a_library_tells_its_steps_and_is_asked_to_stop(desk: Any, hall: Any) -> None:
+    project = hall.make("told-by-hand", model=None)
+    chat, run = started(desk, project, scripts.BY_HAND, "wait")
+    eventually(lambda: "step 9 " in log(run))
+    chat.accepted("stop_run", run=run.name, wait_seconds=45)
+    found = ended(run)
+    assert (found["state"], found["step"], found["total_steps"]) == ("stopped", 9, 12), log(run)
+    assert (found["eval"]["loss"], found["eval"]["metrics"]) == (0.25, {"error": 0.5})
+    assert "checkpoint" not in found["sight"].partition("resume_run")[0]
+    assert "not available, the script named nothing to save" in found["sight"]
+    told = {int(row["step"]): row for row in rows(run) if row["train/loss"]}
+    assert sorted(told) == list(range(1, 10))
+    for step, loss, norm in re.findall(r"step (\d+) loss (\S+) norm (\S+)", log(run)):
+        assert float(told[int(step)]["train/loss"]) == pytest.approx(float(loss), rel=1e-6)
+        assert float(told[int(step)]["train/grad_norm"]) == pytest.approx(float(norm), rel=1e-6)
+
+
+def test_state_that_nothing_can_save_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(scripts.STATELESS)
+    done = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert "watch(counter): what has a state_dict() is saved by PyTorch" in done.stderr

@@ -23,6 +23,11 @@ Copied = dict[str, Any]
 
 def check(objects: Mapping[str, Any]) -> None:
     """Raises TypeError for an object that cannot be saved and put back."""
+    if objects and "torch" not in sys.modules:
+        raise TypeError(
+            f"watch({', '.join(objects)}): what has a state_dict() is saved by PyTorch, which this script has not "
+            "imported. For JAX pytrees pass trees=lambda: {...}; without state to save call watch() with neither."
+        )
     for name, one in objects.items():
         if not (callable(getattr(one, "state_dict", None)) and callable(getattr(one, "load_state_dict", None))):
             raise TypeError(

@@ -30,6 +30,7 @@ STOPS = ("stop.json", "budget_stop.json", "rule_stop.json")
 """Ends of the names of control files that ask a run to save and end."""
 SEEN = ("steps", "loss", "learning rate", "gradient norm", "validation as it tells it", "checkpoints")
 RESUME = "resume_run: continues from the newest checkpoint; stop_run saves one first"
+NO_STATE = "resume_run: not available, the script named nothing to save"
 
 
 def watch(
@@ -40,6 +41,8 @@ def watch(
     **objects: Any,
 ) -> Run:
     """Tells the run what belongs to its state; in a resumed run, fills it from the newest verified checkpoint.
+
+    Without `objects` and `trees` nothing is saved; figures are told all the same, and `should_stop` still answers.
 
     `objects`: whatever has `state_dict()` and `load_state_dict()`, by name (`model=`, `optimizer=`, `scheduler=`,
     `scaler=`, `ema=`). `trees`: for JAX, a function that returns the pytrees of the moment by name; after a resume
@@ -81,7 +84,10 @@ class Run:
             probe.validation_told = True
             if total_steps:
                 probe.expect(total_steps)
-            probe.sight("full", "stationmaster.watch", SEEN, resume=RESUME)
+            saves = self._keeper.saves
+            probe.sight(
+                "full", "stationmaster.watch", SEEN if saves else SEEN[:-1], resume=RESUME if saves else NO_STATE
+            )
 
     @property
     def step(self) -> int:
@@ -127,6 +133,8 @@ class _Keeper:
         self.saver = Saver(
             directory, project, spec.config.keep_checkpoints, spec.digest, reporter.write, reporter.elapsed
         )
+        self.saves = bool(run._objects) or run._trees is not None
+        """Whether there is state to save."""
         self.asks = False
         """Whether the script looks at `should_stop`."""
         self.first_step, self.saved_step = 0, -1
@@ -139,7 +147,7 @@ class _Keeper:
         self.owner = os.getpid()
         self.handler: Any = None
         probe.on_step, probe.closing = self._stepped, self._close
-        if threading.current_thread() is threading.main_thread():
+        if self.saves and threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGTERM, self._terminated)
 
     def resume(self) -> None:
@@ -166,7 +174,7 @@ class _Keeper:
             self.probe.reporter.ack(self.probe.steps)
         if self.probe.reporter.stop_requested is None:
             return False
-        if self.probe.steps != self.saved_step:
+        if self.saves and self.probe.steps != self.saved_step:
             self.save_now()
         return True
 
@@ -175,12 +183,14 @@ class _Keeper:
         best = loss is not None and loss == loss and (self.best is None or loss < self.best)
         if best:
             self.best = loss
-        if best and self.probe.steps:
+        if best and self.saves and self.probe.steps:
             with self.probe.harmless("saving the best state so far"):
                 self._begin(Label(self.probe.steps, {}, True, loss, metrics))
 
     def save_now(self) -> None:
         """Saves this moment, waits until it is on the disk; a failure is told."""
+        if not self.saves:
+            return
         with self.probe.harmless("saving a checkpoint"):
             self.begun = None
             self._begin(Label(self.probe.steps, {}))
@@ -190,6 +200,8 @@ class _Keeper:
     def _stepped(self) -> None:
         """Behind an optimizer's step: what follows the optimizer (scheduler, scaler) has followed the step before."""
         reporter, step = self.probe.reporter, self.probe.steps
+        if not self.saves:
+            return
         stops = reporter.stop_requested is not None and not self.asks
         with self.probe.harmless("saving a checkpoint"):
             self._complete()
