@@ -215,3 +215,39 @@ with torch.no_grad():
     print(model.generate(prompt, 500))
 """
 """Evaluation mode and no gradients, yet nothing is measured."""
+
+PRINTS = """
+import torch
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Dropout(0.1), torch.nn.Linear(16, 2))
+optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+weight = torch.tensor([1.0, 2.0])
+held, answers = torch.randn(64, 8), torch.randint(2, (64,))
+
+
+def validate():
+    model.eval()
+    with torch.no_grad():
+        logits = model(held)
+    model.train()
+    return torch.nn.functional.cross_entropy(logits, answers, weight=weight).item()
+
+
+best = float("inf")
+print("step 0, val loss", validate(), flush=True)
+for step in range(1, 121):
+    x = torch.randn(32, 8)
+    loss = torch.nn.functional.cross_entropy(model(x), (x[:, 0] > 0).long(), weight=weight)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step % 30 == 0:
+        found = validate()
+        print(f"step {step}: train loss {loss.item():.4f}, val loss {found:.6f}, val acc {step / 1000}")
+        best = min(best, found)
+        print(f"best val loss {best:.6f}")
+print(f"test loss {validate() + 1:.6f}")
+"""
+"""A loss with class weights, so that nothing is derived; its validation losses are printed, and once that of a test."""

@@ -34,7 +34,7 @@ class Reporter:
     def note(self, message, step=0, level="info", **facts):
         told.append({"kind": "note", "level": level, "message": message})
 
-    def phase(self, name, step=0):
+    def phase(self, name, step=0, output=0):
         pass
 
     def beat(self, step):

@@ -79,6 +79,7 @@ class _Below:
                 self._stop()
             time.sleep(LOOK_SECONDS)
         self._listen()
+        self.hearing.finish()
         self.onlooker.finish()
         return self._popen.wait()
 

@@ -392,6 +392,8 @@ class Phase:
     step: int = 0
     ago: float = 0.0
     """Seconds since that step was done; 0 where the phase begins now."""
+    output: int = 0
+    """Bytes of the attempt's output by then, where a script that runs as it is begins to validate; 0: not known."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from . import codec, rundir, stream
 from .contract import Ack, Checkpoint, Eval, Failure, Note, Phase, Record, Started, Train
 from .errors import FormatError
+from .printed import Printed
 from .reporter import Reporter
 
 _NAME = re.compile(r"\d{4,9}-\d{1,10}\.jsonl")
@@ -33,6 +34,7 @@ class Hearing:
         self.started = False
         """Whether a process has told that it trains."""
         self.evaluations = self.samples = 0
+        self.printed = Printed(reporter.attempt.worker_log)
         self.speaker = 0
         """Process id of the one that told last."""
 
@@ -53,6 +55,7 @@ class Hearing:
                     chunk = stream.read(path, offset)
                 except (FormatError, OSError):
                     break
+                self.printed.look([record for _, record in chunk.records])
                 for _, record in chunk.records:
                     shift = self._retell(record, shift)
                     heard = True
@@ -97,9 +100,25 @@ class Hearing:
         if isinstance(record, Train):
             self.samples = max(self.samples, record.samples)
         record = _shifted(record, shift)
+        self._tell(self.printed.before(record, self.step))
         self.step = max(self.step, record.step)
         self._reporter.write(replace(record, elapsed=self._elapsed(record)))
         return shift
+
+    def finish(self) -> None:
+        """Tells what the script printed last."""
+        if self.started:
+            self._tell(self.printed.left(self.step))
+
+    def _tell(self, found: Eval | None) -> None:
+        """A validation that the script printed."""
+        if found is None:
+            return
+        if self.printed.taken == 1:
+            words = f"validation figures are those that the script prints: {self.printed.name}"
+            self._reporter.note(words, found.step)
+        self.evaluations += 1
+        self._reporter.write(replace(found, elapsed=self._reporter.elapsed()))
 
     def _elapsed(self, record: Record) -> float:
         """On this process's clock, whatever clock the other one had."""

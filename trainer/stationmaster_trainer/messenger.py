@@ -142,9 +142,9 @@ class Messenger:
         if reporter is not None:
             reporter.beat(step)
 
-    def phase(self, name: str, step: int = 0) -> None:
+    def phase(self, name: str, step: int = 0, output: int = 0) -> None:
         """The script enters a phase."""
-        self.write(Phase(time.time(), self.elapsed(), name, step))
+        self.write(Phase(time.time(), self.elapsed(), name, step, output=output))
 
     def note(self, message: str, step: int = 0, level: Literal["info", "warning"] = "info", **facts: Any) -> None:
         """A fact worth telling that is no number of the curve."""

@@ -138,10 +138,10 @@ class Reporter:
             )
         )
 
-    def phase(self, name: str, step: int = 0) -> None:
+    def phase(self, name: str, step: int = 0, output: int = 0) -> None:
         """The worker enters `import`, `data`, `model`, `resume`, `train`, `eval`, `save` or `finish`."""
         self._phase = name
-        self.write(Phase(time.time(), self.elapsed(), name, step))
+        self.write(Phase(time.time(), self.elapsed(), name, step, output=output))
 
     def note(self, message: str, step: int = 0, level: Literal["info", "warning"] = "info", **facts: Any) -> None:
         """A fact worth telling that is no number of the curve."""

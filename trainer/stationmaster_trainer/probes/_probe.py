@@ -6,6 +6,8 @@ A failure in here is recorded once and never reaches the script. Not covered: ho
 from __future__ import annotations
 
 import math
+import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -197,7 +199,7 @@ class Probe:
         """The script begins to validate, as far as can be seen."""
         self.evaluations += 1
         self.flush()
-        self.reporter.phase("eval", self.steps)
+        self.reporter.phase("eval", self.steps, output=_output())
 
     def evaluated(
         self, loss: float | None, metrics: Mapping[str, float], samples: int = 0, seconds: float = 0.0
@@ -218,3 +220,12 @@ class Probe:
     def saved(self, path: str) -> None:
         """The script or its library wrote a checkpoint of its own."""
         self.reporter.note(f"the script saved {path[:300]}", self.steps, saved=path[:300])
+
+
+def _output() -> int:
+    """Bytes that this process and those beside it have printed so far; 0 where that is no file."""
+    try:
+        found = os.fstat(1)
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

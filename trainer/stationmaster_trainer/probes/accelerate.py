@@ -15,7 +15,7 @@ from ._probe import Probe
 from .torch import SEEN
 
 MODULE = "accelerate.accelerator"
-UNSEEN = ("total steps", "validation (but what `accelerator.log` names eval_loss or val_loss)")
+UNSEEN = ("total steps", "validation (but what `accelerator.log` or its output names eval_loss or val_loss)")
 
 
 def install(module: Any, probe: Probe) -> None:

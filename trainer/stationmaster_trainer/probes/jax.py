@@ -18,7 +18,11 @@ from ._probe import Probe, Seen
 
 MODULE = "jax"
 SEEN = ("steps", "loss")
-UNSEEN = ("learning rate and gradient norm, unless the step returns them by these names", "validation", "total steps")
+UNSEEN = (
+    "learning rate and gradient norm, unless the step returns them by these names",
+    "validation (but a validation loss that it prints)",
+    "total steps",
+)
 NAMES = {
     "loss": ("loss", "train_loss"),
     "norm": ("grad_norm", "gradient_norm", "grads_norm"),

@@ -21,7 +21,7 @@ MODULE = "torch"
 _FORMATS = {"torch.float32": "fp32", "torch.float16": "fp16", "torch.bfloat16": "bf16", "torch.float64": "fp64"}
 SEEN = ("steps", "loss", "learning rate", "gradient norm")
 DERIVED = "validation loss (derived: the training's loss function over the held-out DataLoader)"
-UNSEEN = ("validation figures (they stand in worker.log)", "total steps")
+UNSEEN = ("validation figures (but a validation loss that it prints)", "total steps")
 BY_HAND = ("steps (a backward pass each: there is no optimizer)", "loss", "gradient norm where it clips")
 MOST_PENDING = 4096
 """Backward passes kept of a step that never comes."""
