@@ -58,7 +58,9 @@ _ROLES = {
 _DATA_FOLDERS = frozenset({"data", "dataset", "datasets", "input", "inputs", "corpus"})
 _DOCUMENT = re.compile(r"readme(\.\w+)?|[^/]+\.(sh|slurm|sbatch)|makefile|justfile", re.IGNORECASE)
 MAX_DOCUMENTS = 20
-MAX_CONFIGS = 500
+MAX_CONFIGS, MAX_JSON = 500, 100
+MAX_JSON_BYTES = 50_000
+"""Larger ones are data."""
 _NO_DATA = re.compile(
     r"(requirements|constraints|licen[cs]e|readme|changelog|notice|authors|robots|cmakelists|manifest|vocab|merges|"
     r"labels|classes|todo|notes|environment)[^/]*\.txt",
@@ -97,6 +99,8 @@ class Listing:
     """What other libraries wrote, and stationmaster does not train on by itself."""
     configs: list[str] = field(default_factory=list)
     """YAML files."""
+    json: list[str] = field(default_factory=list)
+    """Small JSON files."""
     image_folders: list[str] = field(default_factory=list)
     """Folders that hold images themselves."""
     notes: list[str] = field(default_factory=list)
@@ -210,6 +214,8 @@ def _sort_in(folder: str, entries: list[_Entry], found: Listing) -> list[str]:
             found.documents.append(entry.path)
         if suffix in (".yaml", ".yml") and len(found.configs) < MAX_CONFIGS:
             found.configs.append(entry.path)
+        if suffix == ".json" and entry.size <= MAX_JSON_BYTES and len(found.json) < MAX_JSON:
+            found.json.append(entry.path)
         if suffix == ".py":
             found.python.append(entry.path)
         elif suffix == ".ipynb":

@@ -123,7 +123,7 @@ def inspect(project: Path, *, setting: str | None = None, measured: bool = True)
     lacking = _missing_finding(framework, missing, python)
     findings = lacking + [finding for finding in findings if not (lacking and finding.check == "packages")]
     findings += projectfindings.of_source(listing, files, framework, python)
-    configs, unread = toolconfigs.find(project, listing.configs, files)
+    configs, unread = toolconfigs.find(project, [*listing.configs, *listing.json], files)
     listing.notes += unread[:3]
     entries = tuple(entry for entry in map(_entry_point, files) if entry.roles)
     return ProjectFacts(

@@ -13,19 +13,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stationmaster_trainer import rundir
+from stationmaster_trainer import codec, rundir
 from stationmaster_trainer.errors import FormatError
 
-from . import boundedyaml
+from . import boundedyaml, hydra
 from .framework import is_beside
 from .sources import SourceFacts
 
 MAX_FILES = 200
 MAX_PARSED = 30
 MAX_SECONDS = 3.0
-_RELATED = re.compile(
-    rb"(?m)^\s*(base_model|model_name_or_path|compute_environment|distributed_type|defaults|trainer|model|fit)\s*:|_component_|_target_"
-)
+_KEYS = rb"base_model|model_name_or_path|compute_environment|distributed_type|defaults|trainer|model|fit"
+_RELATED = re.compile(rb"(?m)(?:^|[{,])\s*[\"']?(?:" + _KEYS + rb")[\"']?\s*:|_component_|_target_")
+IN_JSON = ("LLaMA-Factory", "Lightning CLI", "accelerate")
+"""Tools that take JSON as well."""
 PACKAGES = {
     "axolotl": "axolotl", "LLaMA-Factory": "llamafactory", "torchtune": "torchtune", "Hydra": "hydra-core",
     "Lightning CLI": "jsonargparse", "accelerate": "accelerate",
@@ -91,17 +92,23 @@ def find(project: Path, paths: Iterable[str], files: Sequence[SourceFacts]) -> t
             continue
         parsed += 1
         try:
-            values = boundedyaml.parse(content)
-        except ValueError as error:
+            values = codec.parsed(content, path) if path.endswith(".json") else boundedyaml.parse(content)
+        except (ValueError, FormatError) as error:
+            if path.endswith(".json"):  # most are something else
+                continue
             problems.append(f"{path}: {error}")
             continue
-        if isinstance(values, dict) and (one := recognise(path, content, values, files)):
-            found.append(one)
+        one = recognise(path, content, values, files) if isinstance(values, dict) else None
+        if one is None or (path.endswith(".json") and one.tool not in IN_JSON):
+            continue
+        if one.tool == "Hydra":
+            one = replace(one, says=_says(hydra.composed(project, path, values)))
+        found.append(one)
     return found, problems
 
 
 def _order(path: str) -> tuple[object, ...]:
-    return is_beside(path), "eval" in path.rpartition("/")[2], path.count("/"), path
+    return path.endswith(".json"), is_beside(path), "eval" in path.rpartition("/")[2], path.count("/"), path
 
 
 def installed(configs: Iterable[ToolConfig], packages: Mapping[str, str] | None) -> tuple[ToolConfig, ...]:
@@ -121,7 +128,8 @@ def recognise(path: str, content: bytes, values: Mapping[Any, Any], files: Seque
     if tool in ("Hydra", "Lightning CLI") and not script:
         return None
     text = content.decode("utf-8", "replace")
-    line = next((at for at, one in enumerate(text.splitlines(), 1) if one.strip().startswith(f"{keys[0]}:")), 1)
+    named = (f"{keys[0]}:", f'"{keys[0]}":')
+    line = next((at for at, one in enumerate(text.splitlines(), 1) if one.strip().startswith(named)), 1)
     return ToolConfig(path, tool, keys, line, _says(values), _command(tool, path, script, text, values), script)
 
 

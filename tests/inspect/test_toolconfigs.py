@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from project_shapes import CLI, LIT
 
-from stationmaster_server import boundedyaml, inspection, offers, toolconfigs
+from stationmaster_server import boundedyaml, hydra, inspection, offers, toolconfigs
 from stationmaster_server.project import ProjectFacts, inspect
 
 Write = Callable[[dict[str, "str | bytes"]], Path]
@@ -109,6 +110,12 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
          "output": "saves/qwen"},
         '{"command": "llamafactory-cli train \'my sft.yaml\'"}',
     ),
+    "LLaMA-Factory, JSON": (
+        {"sft.json": json.dumps(boundedyaml.parse(FACTORY.encode()), indent=2), "package.json": '{"trainer": {}}'},
+        {"model": "Qwen/Qwen2.5-0.5B", "data": "identity,alpaca_en_demo", "learning rate": "0.0001", "epochs": "3.0",
+         "output": "saves/qwen"},
+        '{"command": "llamafactory-cli train sft.json"}',
+    ),
     "torchtune": (
         {"tune.yaml": TORCHTUNE},
         {"model": "torchtune.models.llama3.lora_llama3_8b", "data": "torchtune.datasets.alpaca_dataset",
@@ -117,7 +124,7 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     ),
     "Hydra": (
         {"conf/config.yaml": HYDRA, "conf/model/mnist.yaml": "_target_: a.B\nlr: 1\n", "train.py": HYDRA_SCRIPT},
-        {"model": "os.system", "learning rate": "0.01", "epochs": "10"},
+        {"model": "a.B", "learning rate": "0.01", "epochs": "10"},
         '{"script": "train.py"}',
     ),
     "Lightning CLI": (
@@ -134,13 +141,13 @@ def test_a_configuration_is_known_by_its_keys_and_told_with_its_call(write: Writ
     files, says, call = CASES[tool]
     facts = look(write(dict(files)))
     (one,) = facts.configs
-    assert (one.tool, one.says) == (tool, says)
+    assert (one.tool, one.says) == (tool.partition(",")[0], says)
     line = (Path(facts.project_dir) / one.path).read_text().splitlines()[one.line - 1]
-    assert line.startswith(f"{one.keys[0]}:")
+    assert line.strip(' "').startswith(one.keys[0])
     text = inspection.text(facts)
-    assert f"Config: {one.path} ({tool}; {one.path}:{one.line} " in text and call in text
+    assert f"Config: {one.path} ({one.tool}; {one.path}:{one.line} " in text and call in text
     missing = offers.tool_config(facts, replace(one, installed=False))
-    assert ("is not installed" in missing and f"install {toolconfigs.PACKAGES[tool]}" in missing) == bool(call)
+    assert ("is not installed" in missing and f"install {toolconfigs.PACKAGES[one.tool]}" in missing) == bool(call)
 
 
 def test_whether_the_tool_is_installed_comes_from_the_projects_python() -> None:
@@ -225,3 +232,56 @@ def test_any_bytes_are_plain_values_or_refused(content: bytes) -> None:
     except ValueError:
         return
     assert type(found) in PLAIN
+
+
+GROUPS = {
+    "conf/train.yaml": """defaults:
+  - _self_
+  - model: net
+  - trainer@fit.trainer: default
+  - optional local: default
+  - paths: null
+  - /model/optimizer@second: adam
+  - experiment: fast
+seed: 1
+fit:
+  trainer:
+    max_epochs: 3
+""",
+    "conf/model/net.yaml": "defaults:\n  - optimizer: adam\n_target_: lib.Net\nwidth: 8\n",
+    "conf/model/optimizer/adam.yaml": "lr: 0.002\nbetas: [0.9, 0.95]\n",
+    "conf/trainer/default.yaml": "defaults:\n  - base\nmax_epochs: 10\n",
+    "conf/trainer/base.yaml": "default_root_dir: out\nmax_epochs: 1\n",
+    "conf/experiment/fast.yaml": "# @package _global_\nmodel:\n  width: 16\n",
+    "train.py": HYDRA_SCRIPT,
+}
+"""Groups in groups, packages, an option for the whole, a default that is switched off and one that is not there."""
+
+
+def test_what_groups_add_is_told(write: Write) -> None:
+    facts = look(write(dict(GROUPS)))
+    (one,) = [each for each in facts.configs if each.path == "conf/train.yaml"]
+    assert one.says == {"epochs": "10", "output": "out"}
+    plain = {**GROUPS, "conf/train.yaml": GROUPS["conf/train.yaml"].replace("@fit.trainer", "").replace("fit:\n  ", "")}
+    (one,) = [each for each in look(write(plain)).configs if each.path == "conf/train.yaml"]
+    assert one.says == {"model": "lib.Net", "epochs": "10", "output": "out"}
+
+
+def test_a_configuration_is_put_together_as_hydra_does_it(write: Write) -> None:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    root = write(dict(GROUPS))
+    with initialize_config_dir(str(root / "conf"), version_base=None):
+        wanted = OmegaConf.to_container(compose("train"))
+    found = hydra.composed(root, "conf/train.yaml", boundedyaml.parse((root / "conf/train.yaml").read_bytes()))
+    assert found == wanted
+    assert found["second"] == found["model"]["optimizer"] == {"lr": 0.002, "betas": [0.9, 0.95]}
+
+
+def test_groups_that_name_each_other_come_to_an_end_and_nothing_outside_is_read(write: Write) -> None:
+    inside = {"a/x.yaml": "defaults:\n  - /a: [x, x, x]\nn: 1\n", "b/x.yaml": "defaults: [../../c]\n"}
+    root = write({**{f"conf/{name}": text for name, text in inside.items()}, "c.yaml": "secret: 1\n"})
+    (root.parent / "c.yaml").write_text("secret: 2\n")
+    assert hydra.composed(root, "conf/config.yaml", {"defaults": [{"a": "x"}]}) == {"a": {"n": 1}}
+    assert hydra.composed(root, "conf/config.yaml", {"defaults": [{"../..": "c"}, {"b": "x"}]}) == {"b": {}}

@@ -1,0 +1,125 @@
+"""A primary configuration of Hydra put together from its groups, as far as its files say it; nothing is instantiated.
+
+Not covered: search paths, interpolations, defaults whose option is an interpolation, overrides of another's defaults.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stationmaster_trainer import rundir
+from stationmaster_trainer.errors import FormatError
+
+from . import boundedyaml
+
+MAX_PARTS = 30
+MAX_DEPTH = 4
+"""Groups within groups."""
+_PACKAGE = re.compile(r"\A\s*#\s*@package\s+(\S+)")
+_GROUP = re.compile(r"(?:optional\s+)?(?P<root>/)?(?P<group>[\w./-]+?)(?:@(?P<package>[\w.]+))?")
+_OPTION = re.compile(r"[\w./-]+")
+Tree = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a file stands, and where what it says goes."""
+
+    group: str
+    """Folder below the primary configuration's."""
+    package: str
+    """Dotted place of its values in the whole."""
+
+
+def composed(project: Path, path: str, values: Mapping[Any, Any]) -> Tree:
+    """The values of the file at `path` with those of the groups that its list of defaults names."""
+    return _Composer(project, posixpath.dirname(path)).whole(values, _Place("", ""), 0)
+
+
+class _Composer:
+    """One per primary configuration; reads at most `MAX_PARTS` files."""
+
+    def __init__(self, project: Path, root: str) -> None:
+        self.project, self.root, self.left = project, root, MAX_PARTS
+
+    def whole(self, values: Mapping[Any, Any], place: _Place, depth: int) -> Tree:
+        """A file with its defaults, from the root on: later ones win, the file itself where `_self_` stands or last."""
+        own: Any = {key: value for key, value in values.items() if key != "defaults"}
+        for name in reversed(place.package.split(".") if place.package else []):
+            own = {name: own}
+        defaults = values.get("defaults")
+        found: Tree = {}
+        placed = False
+        for one in defaults if isinstance(defaults, list) else ():
+            if one == "_self_":
+                placed = True
+                _merge(found, own)
+            for part, option in _named(one, place) if depth < MAX_DEPTH else ():
+                _merge(found, self.part(part, option, depth))
+        if not placed:
+            _merge(found, own)
+        return found
+
+    def part(self, place: _Place, option: str, depth: int) -> Tree:
+        """One option of a group, from the root on."""
+        name = option if option.endswith(".yaml") else f"{option}.yaml"
+        path = posixpath.normpath(posixpath.join(place.group, name))
+        if path.startswith(("../", "/")) or self.left < 1:
+            return {}
+        self.left -= 1
+        try:
+            content = rundir.read(self.project / self.root / path, boundedyaml.MAX_BYTES)
+            values = boundedyaml.parse(content)
+        except (OSError, FormatError, ValueError):
+            return {}
+        if not isinstance(values, Mapping):
+            return {}
+        header = _PACKAGE.match(content.decode("utf-8", "replace"))
+        return self.whole(values, _Place(place.group, _package(header[1], place)) if header else place, depth + 1)
+
+
+def _package(header: str, place: _Place) -> str:
+    """What the first comment of a file says of its place."""
+    named = {"_global_": "", "_group_": place.group.replace("/", ".")}
+    return named.get(header, header)
+
+
+def _named(one: Any, parent: _Place) -> Iterator[tuple[_Place, str]]:
+    """(place, option) of an entry of a list of defaults; none for one that is switched off or overrides another's."""
+    for key, options in one.items() if isinstance(one, Mapping) else [("", one)]:
+        place = _place(str(key), parent) if key else parent
+        for option in options if isinstance(options, list) else [options]:
+            if place is not None and isinstance(option, str) and option != "_self_" and _OPTION.fullmatch(option):
+                yield place, option
+
+
+def _place(key: str, parent: _Place) -> _Place | None:
+    """`optional group@package`, the group from the parent's on unless it begins with `/`."""
+    match = _GROUP.fullmatch(key)
+    if match is None:
+        return None
+    name, package = match["group"], match["package"]
+    absolute = match["root"] is not None
+    group = name if absolute or not parent.group else f"{parent.group}/{name}"
+    if package == "_global_":
+        return _Place(group, "")
+    own = package if package is not None and package != "_group_" else name.replace("/", ".")
+    own = "" if own == "_here_" else own
+    return _Place(group, own if absolute else ".".join(filter(None, (parent.package, own))))
+
+
+def _merge(into: Tree, other: Mapping[Any, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(one) for key, one in value.items()} if isinstance(value, Mapping) else value
