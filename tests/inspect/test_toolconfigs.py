@@ -264,7 +264,7 @@ def test_what_groups_add_is_told(write: Write) -> None:
     assert one.says == {"epochs": "10", "output": "out"}
     plain = {**GROUPS, "conf/train.yaml": GROUPS["conf/train.yaml"].replace("@fit.trainer", "").replace("fit:\n  ", "")}
     (one,) = [each for each in look(write(plain)).configs if each.path == "conf/train.yaml"]
-    assert one.says == {"model": "lib.Net", "epochs": "10", "output": "out"}
+    assert one.says == {"model": "lib.Net", "learning rate": "0.002", "epochs": "10", "output": "out"}
 
 
 def test_a_configuration_is_put_together_as_hydra_does_it(write: Write) -> None:
