@@ -264,3 +264,72 @@ for epoch in range(2):
 print("weights", sum(one.double().sum().item() for one in model.parameters()))
 """
 """A loop under Accelerate: 6 steps of three backward passes, the last of an epoch of two; clipped."""
+
+TRL = """
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+letters = {letter: at for at, letter in enumerate("<>0123456789+= ")}
+made = Tokenizer(models.WordLevel(vocab=letters, unk_token=" "))
+made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token=">", pad_token="<", unk_token=" ")
+
+
+class Print(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **rest):
+        if "loss" in logs:
+            names = {"loss": "loss", "lr": "learning_rate", "norm": "grad_norm"}
+            print("step", state.global_step, *(part for name in names for part in (name, logs[names[name]])))
+
+    def on_evaluate(self, args, state, control, metrics=None, **rest):
+        print("step", state.global_step, "val", metrics["eval_loss"])
+
+
+def rows(numbers):
+    return Dataset.from_list([{"prompt": f"{a}+{b}=", "completion": str(a + b)} for a in numbers for b in range(8)])
+
+
+model = LlamaForCausalLM(LlamaConfig(
+    vocab_size=len(letters), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+))
+arguments = SFTConfig(
+    output_dir="out", per_device_train_batch_size=8, max_steps=6, logging_steps=1, eval_strategy="steps", eval_steps=3,
+    save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, bf16=False, max_length=32,
+)
+trainer = SFTTrainer(
+    model=model, args=arguments, train_dataset=rows(range(6)), eval_dataset=rows(range(6, 8)),
+    processing_class=tokenizer, callbacks=[Print()],
+)
+trainer.train()
+print("weights", sum(one.double().sum().item() for one in trainer.model.parameters()))
+"""
+"""TRL's SFTTrainer on prompts with completions: 6 steps, two evaluations."""
+
+PROMISED = """
+import torch
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+
+def validate(val_loader):
+    model.eval()
+    with torch.no_grad():
+        return sum(model(batch).square().mean() for batch in val_loader)
+
+
+for step in range(30):
+    optimizer.zero_grad()
+    model(torch.randn(8, 4)).square().mean().backward()
+    optimizer.step()
+    if step == 1000:
+        print(validate([torch.randn(8, 4)]))
+"""
+"""A validation that the source holds and that never comes."""

@@ -103,6 +103,23 @@ def test_the_trainer_learns_bit_for_bit_what_it_learns_alone(trainer: Run) -> No
     assert weights(trainer.bare_log()) == weights(trainer.log) != []
 
 
+@pytest.mark.soak
+def test_trl_is_followed_as_the_trainer_that_it_is(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("trl", model=None), scripts.TRL)
+    assert run.agrees("loss", "lr", "norm", relative=1e-4) == 6
+    assert run.agrees("val") == 2
+    assert run.status["total_steps"] == 6
+    assert "library (Transformers' Trainer)" in run.status["sight"]
+    assert weights(run.bare_log()) == weights(run.log) != []
+
+
+def test_a_validation_that_the_source_promises_and_that_never_comes_is_a_warning(desk: Any, hall: Any) -> None:
+    run = Run(desk, hall.make("promised", model=None), scripts.PROMISED)
+    told = [one for one in run.notes() if "no validation was seen while the script ran" in one["message"]]
+    assert [one["level"] for one in told] == ["warning"]
+    assert run.status["eval"] is None
+
+
 def test_lightning_is_followed_under_its_first_name(desk: Any, hall: Any) -> None:
     run = Run(desk, hall.make("lightning", model=None), scripts.LIGHTNING.format(name="lightning.pytorch"))
     assert run.agrees("loss", "lr", "norm") == 8
