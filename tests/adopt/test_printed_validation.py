@@ -10,7 +10,7 @@ import adopted_scripts as scripts
 import pytest
 from adopted_runs import ended, log, rows, started
 
-from stationmaster_trainer.contract import Eval, Phase, Train
+from stationmaster_trainer.contract import Eval, Note, Phase, Train
 from stationmaster_trainer.printed import Printed, figures
 
 
@@ -90,6 +90,7 @@ def told(printed: Printed, records: list[Any], step: int = 0) -> list[tuple[int,
     for record in records:
         found.append(printed.before(record, step))
         step = max(step, record.step)
+    found.append(printed.after(step))
     found.append(printed.left(step))
     return [(one.step, one.loss) for one in found if one is not None]
 
@@ -99,7 +100,15 @@ def test_a_line_belongs_to_the_validation_that_began_before_it_however_late_it_i
     lines = ["val loss 9", "val loss 0.5", "val loss 0.4", "x", "val loss 0.2", "test loss 7"]
     path.write_text("\n".join(lines) + "\n")
     at = [sum(len(line) + 1 for line in lines[:place]) for place in range(len(lines))]
-    records = [train(10), validating(10, at[1]), train(20), validating(20, at[3]), validating(20, at[4]), train(30)]
+    records = [
+        Phase(0.0, 0.0, "train", 0, output=at[1]),
+        train(10),
+        validating(10, at[1]),
+        train(20),
+        validating(20, at[3]),
+        validating(20, at[4]),
+        train(30),
+    ]
     assert told(Printed(path), records) == [(0, 9.0), (10, 0.4), (20, 0.2)]
 
 
@@ -107,7 +116,7 @@ def test_without_a_visible_beginning_the_last_line_counts_at_the_last_step(tmp_p
     path = tmp_path / "worker.log"
     path.write_text("val loss 0.5\nval loss 0.4\n")
     printed = Printed(path)
-    assert told(printed, [train(20)], step=10) == [(10, 0.4)]
+    assert told(printed, [train(20)], step=10) == [(20, 0.4)]
     with path.open("a") as file:
         file.write("val loss 0.3")
     assert told(printed, [train(30)], step=20) == []
@@ -121,6 +130,8 @@ def test_what_a_process_tells_itself_ends_the_reading(tmp_path: Path) -> None:
     path.write_text("val loss 0.5\n")
     own = Eval(0.0, 0.0, 10, 0.5, {}, 0, 0.0)
     assert told(Printed(path), [validating(10, 0), own, train(20)]) == []
+    library = Note(0.0, 0.0, 0, "sight", facts={"sight_level": "library"})
+    assert told(Printed(path), [library, train(20)]) == []
 
 
 def test_a_log_that_was_cut_is_read_on_from_its_new_end(tmp_path: Path) -> None:
@@ -132,4 +143,4 @@ def test_a_log_that_was_cut_is_read_on_from_its_new_end(tmp_path: Path) -> None:
     assert told(printed, [train(20)], step=10) == []
     with path.open("a") as file:
         file.write("val loss 0.5\n")
-    assert told(printed, [train(30)], step=20) == [(20, 0.5)]
+    assert told(printed, [train(30)], step=20) == [(30, 0.5)]

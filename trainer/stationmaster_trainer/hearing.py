@@ -59,6 +59,7 @@ class Hearing:
                 for _, record in chunk.records:
                     shift = self._retell(record, shift)
                     heard = True
+                self._tell(self.printed.after(self.step))
                 self._places[path] = (chunk.offset, shift)
                 more = chunk.more
         return heard

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeGuard
 
-from .contract import Eval, Phase, Record, Train
+from .contract import Eval, Note, Phase, Record, Train
 from .readers import _grammar
 from .readers._cells import number
 from .readers._names import metric_columns, normalise, recognise
@@ -25,7 +26,9 @@ from .readers.text import LONGEST_LINE
 
 MOST = 1 << 20
 """Bytes of output that are looked through at a time; of more the beginning is left out."""
-_TELLING = re.compile(r"val|eval|dev|test", re.IGNORECASE)
+TELLING = ("full", "library")
+"""Levels of sight at which validations are told."""
+_NAMED = re.compile(r"val|eval|dev|test", re.IGNORECASE)
 _GOES_ON = re.compile(r"^\W*(val|eval|dev|test)\w*:?\s*\[\s*\d+/\d+\s*\]", re.IGNORECASE)
 """A batch of a validation: `Test: [1/2] Loss 1.2 (1.3)`."""
 
@@ -58,9 +61,10 @@ class Printed:
 
     def look(self, coming: Sequence[Record]) -> None:
         """Reads what was printed since the last time. `coming`: the records that are passed on next."""
+        self._over = self._over or any(map(_tells, coming))
         if self._over or not any(isinstance(record, (Train, Phase)) for record in coming):
             return
-        self._coming = [record for record in coming if isinstance(record, Phase) and record.phase == "eval"]
+        self._coming = [record for record in coming if _divides(record)]
         for end, text in self._read():
             found = figures(text)
             if found is not None and self.name in ("", found[0]):
@@ -69,19 +73,24 @@ class Printed:
 
     def before(self, record: Record, step: int) -> Eval | None:
         """What has to be told before this record. `step`: the last that was told."""
-        if isinstance(record, Eval):
-            self._over = True
         if self._over:
             return None
-        if isinstance(record, Phase) and record.phase == "eval":
-            self._coming = self._coming[1:]
-            again = self._open is not None and self._open.step == record.step
-            apart = self._open is not None or record.output > 0  # else a line may be of this one as well
-            found = self._told(step, record) if apart and not again else None
-            self._open = self._open if again else record
-            return found
-        past = isinstance(record, Train) and (self._open is None or record.step > self._open.step)
-        return self._told(step, self._coming[0] if self._coming else None) if past else None
+        if isinstance(record, Train):
+            past = self._open is not None and record.step > self._open.step
+            return self._told(step, self._coming[0] if self._coming else None) if past else None
+        if not isinstance(record, Phase) or not _divides(record):
+            return None
+        self._coming = self._coming[1:]
+        again = self._open is not None and self._open.step == record.step
+        apart = self._open is not None or record.output > 0  # else a line may be of this one as well
+        found = self._told(step, record) if apart and not again else None
+        if record.phase == "eval" and not again:
+            self._open = record
+        return found
+
+    def after(self, step: int) -> Eval | None:
+        """What is left behind the records that `look` was told of, where no validation visibly began."""
+        return self._told(step, None) if not self._over and self._open is None else None
 
     def left(self, step: int) -> Eval | None:
         """The figure of a validation that was the script's last act."""
@@ -120,9 +129,19 @@ class Printed:
         self._half = self._half if len(self._half) <= LONGEST_LINE else b""
 
 
+def _tells(record: Record) -> bool:
+    """Whether validations are told by a process itself, now or from its library."""
+    return isinstance(record, Eval) or (isinstance(record, Note) and record.facts.get("sight_level") in TELLING)
+
+
+def _divides(record: Record) -> TypeGuard[Phase]:
+    """Whether a validation begins, or the training at a known place of the output."""
+    return isinstance(record, Phase) and (record.phase == "eval" or record.output > 0)
+
+
 def figures(line: str) -> tuple[str, float, dict[str, float]] | None:
     """Name, value and further figures of a validation's loss in a line of output; None where there is none."""
-    if not _TELLING.search(line):
+    if not _NAMED.search(line):
         return None
     line = _grammar.cleaned(line)
     if _GOES_ON.match(line):

@@ -109,6 +109,7 @@ class Probe:
                 time.time(), reporter.elapsed(), framework, device, precision, total, 0, 0, 0, parameters, self.steps
             )
         )
+        reporter.phase("train", self.steps, output=_output())
 
     def expect(self, total_steps: int) -> None:
         """How many steps there will be in all, as far as the script or its library knows now; 0: unknown."""
