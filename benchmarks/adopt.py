@@ -4,9 +4,9 @@
 
 The same file is run by its Python alone and through a real client and server, with supervisor, worker and recorder, a
 record every ten steps. The script itself measures the CPU seconds of its process per step, from the 21st on, in six
-stretches: other work on the machine hardly counts. Rounds turn their order; the best stretch of each side is compared.
-Networks are small, so that what is told is the worst case; one whose step takes longer pays the same microseconds. Not
-covered: GPUs.
+stretches: other work on the machine hardly counts. Rounds turn their order; the best stretch of each side is compared,
+and a difference within what the rounds of one side lie apart is called noise. Networks are small: one whose step takes
+longer pays about the same microseconds. Not covered: GPUs, and what comes more seldom than once in a stretch.
 """
 
 from __future__ import annotations
@@ -77,13 +77,15 @@ def measure(name: str, rounds: int) -> list[str]:
     if seen != str(steps):
         raise RuntimeError(f"{name}: {seen} of {steps} steps were seen")
     before, after = min(alone) * 1e6, min(looked) * 1e6
-    spread = max(alone) / min(alone) - 1
-    return [name, f"{before:,.0f}", f"{after - before:+,.0f}", f"{after / before - 1:+.1%}", f"{spread:.0%}"]
+    spread = max(max(side) / min(side) - 1 for side in (alone, looked))
+    noise = abs(after / before - 1) <= spread
+    more = f"{after / before - 1:+.1%}{' (noise)' if noise else ''}"
+    return [name, f"{before:,.0f}", f"{after - before:+,.0f}", more, f"{spread:.0%}"]
 
 
 def table(rows: list[list[str]], rounds: int) -> str:
     """Markdown."""
-    head = ["loop", "µs/step bare", "µs/step more", "more", "bare runs apart"]
+    head = ["loop", "µs/step bare", "µs/step more", "more", "runs of a side apart"]
     lines = [f"| {' | '.join(cells)} |" for cells in [head, ["---", "--:", "--:", "--:", "--:"], *rows]]
     load = os.getloadavg()[0]
     return "\n".join(

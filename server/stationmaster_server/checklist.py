@@ -133,6 +133,7 @@ def _validation(plan: Plan) -> Gate:
         "method": facts.method,
         "train_samples": facts.train_samples,
         "val_samples": facts.val_samples,
+        "about": facts.about,
         "dropped": facts.dropped,
         "train_counts": facts.train_counts,
         "val_counts": facts.val_counts,

@@ -49,7 +49,8 @@ def validation(gates: Gates) -> str:
         parts.append(f'reason given: "{_text(evidence["waive_reason"], 100)}"')
     train, held = evidence.get("train_samples"), evidence.get("val_samples")
     if isinstance(train, int) and isinstance(held, int) and held:
-        parts.append(f"{count(train)} train and {count(held)} validation samples")
+        about = "about " if evidence.get("about") is True else ""
+        parts.append(f"{about}{count(train)} train and {count(held)} validation samples")
         parts += _classes(evidence)
         if isinstance(evidence.get("overlap"), int):
             parts.append(f"overlap {count(evidence['overlap'])}")

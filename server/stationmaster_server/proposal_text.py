@@ -142,7 +142,8 @@ def heading(shown: Shown) -> str:
 def summary(shown: Shown) -> str:
     """The essentials in one line, for the question to the person and for the run's checklist."""
     config = shown.config
-    data = f"{config.train_data}: {count(shown.split.train_samples)} train, {count(shown.split.val_samples)} validation"
+    split, about = shown.split, "about " if shown.split.about else ""
+    data = f"{config.train_data}: {about}{count(split.train_samples)} train, {count(split.val_samples)} validation"
     plan = f"{config.epochs:g} epochs = {count(config.total_steps)} steps, batch {config.batch_size}"
     rate = f"{config.optimizer} at {config.learning_rate:g}"
     return clean(f"{heading(shown)[:-1]}; {data}; {plan}; {rate}; logging {', '.join(config.logging)}.", 600)

@@ -177,7 +177,8 @@ def decided(dossier: Dossier) -> list[str]:
     how = decisions.validation(dossier.gates)
     if not how and dossier.spec is not None:
         facts = dossier.spec.facts
-        counts = f"{count(facts.train_samples)} train and {count(facts.val_samples)} validation samples"
+        about = "about " if facts.about else ""
+        counts = f"{about}{count(facts.train_samples)} train and {count(facts.val_samples)} validation samples"
         how = "waived" if dossier.waived else f"{plain(dossier.spec.config.val_data, 80)}, {counts}"
     yes = decisions.approval(dossier.gates)
     tried = decisions.smoke(dossier.gates)

@@ -18,9 +18,16 @@ KINDS = ("duplicates", "contradiction", "overlap", "near_overlap", "near_duplica
 
 def both(project: HfProject, patch: pytest.MonkeyPatch, characters: int, **changes: Any) -> tuple[Any, Any]:
     """The facts with every row tokenised, and with so many characters."""
-    whole = project.split(val_data="split", **changes)
+    changes = {"val_data": "split", **changes}
+    whole = project.split(**changes)
+    few(patch, characters)
+    return whole, project.split(**changes)
+
+
+def few(patch: pytest.MonkeyPatch, characters: int) -> None:
+    """So many characters are tokenised, and few rows in any case."""
     patch.setattr(_hf_sampled, "AFFORDED", characters)
-    return whole, project.split(val_data="split", **changes)
+    patch.setattr(_hf_sampled, "FEWEST", 50)
 
 
 def test_texts_with_a_class_are_counted_and_compared_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +66,8 @@ def test_of_answers_tokens_and_rows_left_out_are_estimates(tmp_path: Path, monke
     assert about["no_loss"].message.startswith("about ")
     for name in ("tokens", "with_loss"):
         assert about["loss_tokens"].facts[name] == pytest.approx(exact["loss_tokens"].facts[name], rel=0.1)
-    assert about["overlong"].facts["longest"] == exact["overlong"].facts["longest"]
+    assert about["overlong"].facts["estimate"] and "of those counted" in about["overlong"].message
+    assert "would hold all" not in about["overlong"].advice
     assert about["duplicates"].facts["samples"] == pytest.approx(exact["duplicates"].facts["samples"], rel=0.4)
 
 
@@ -70,3 +78,59 @@ def test_few_characters_are_all_tokenised(tmp_path: Path, monkeypatch: pytest.Mo
     whole, some = both(project, monkeypatch, 10_000)
     assert whole == some
     assert not whole.about
+
+
+def test_rows_of_a_period_do_not_fall_in_with_those_that_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = HfProject(tmp_path / "project")
+    save_llama(project.path / "model")
+    rows = [{"prompt": "x" * 80 if at % 4 == 0 else "x", "completion": str(at)} for at in range(2000)]
+    project.rows(rows)
+    monkeypatch.setattr(_hf_sampled, "WRITTEN", 500)
+    few(monkeypatch, 10**9)
+    found = project.split(val_data="none", sequence_length=64)
+    assert found.about
+    assert found.train_samples == pytest.approx(1500, rel=0.1)
+
+
+def test_a_part_is_not_judged_by_too_few_of_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = HfProject(tmp_path / "project")
+    save_llama(project.path / "model")
+    project.rows([{"prompt": "x", "completion": str(at)} for at in range(2000)])
+    held = [{"prompt": "x" * (80 if at < 95 else 1), "completion": f"of {at}"} for at in range(100)]
+    project.rows(held, "held.jsonl")
+    monkeypatch.setattr(_hf_sampled, "WRITTEN", 100)
+    few(monkeypatch, 10**9)
+    monkeypatch.setattr(_hf_sampled, "FEWEST", 1)
+    found = project.split(val_data="held.jsonl", sequence_length=64)
+    assert found.val_samples == 5
+    assert found.overlap == 0
+
+
+def test_every_row_is_looked_at_for_what_cannot_be_read_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = HfProject(tmp_path / "project")
+    save_llama(project.path / "model")
+    few(monkeypatch, 2000)
+    project.rows([{"prompt": "x", "completion": 7 if at == 613 else str(at)} for at in range(2000)])
+    assert "row 614 of data.jsonl" in project.refusal(val_data="split")
+    project.rows([{"text": 7 if at == 613 else str(at), "label": at % 2} for at in range(2000)])
+    assert "614" in project.refusal(val_data="split")
+
+
+def test_conversations_that_differ_in_anything_at_all_are_no_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = HfProject(tmp_path / "project")
+    save_llama(project.path / "model")
+    calls = [[{"type": "function", "function": {"name": f"f{at}", "arguments": "{}"}}] for at in range(400)]
+    rows = [
+        {"messages": [{"role": "user", "content": "go"}, {"role": "assistant", "content": "ok", "tool_calls": call}]}
+        for call in calls
+    ]
+    project.rows([*rows, rows[0], rows[0]])
+    few(monkeypatch, 3000)
+    found = project.split(val_data="split")
+    assert "sampled" in findings(found)
+    copies = findings(found).get("duplicates")
+    assert found.overlap + (copies.facts["samples"] if copies else 0) <= 2

@@ -60,7 +60,7 @@ def run(
     config = spec.config
     saver = saver_of(spec, reporter)
     step, progress = resume(spec, launch, saver, reporter, restore)
-    reporter.started(device, trainee.precision, step)
+    reporter.started(device, trainee.precision, step, (len(data.train), len(data.val) if data.val is not None else 0))
     _tell_rollback(launch, reporter)
     if launch.attempt == 1:
         for message in data.notes:

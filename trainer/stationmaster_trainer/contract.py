@@ -160,7 +160,7 @@ class DataFacts:
     device: str = ""
     """Device that the model was measured on, which is the one that trains; empty in runs made before it was kept."""
     about: bool = False
-    """Whether the numbers of samples are estimates; a run counts them."""
+    """Whether the numbers of samples are estimates; the record of a run's start has them counted."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,11 @@ def _text_overlap(data: Data) -> tuple[int, list[Finding]]:
     train, val = data.train, data.val
     if not isinstance(train, WindowDataset) or not isinstance(val, WindowDataset):
         return 0, []
-    windows = np.concatenate(list(_rolling(val.tokens, val.length)))[:: val.length]
+    parts, at = [], 0
+    for block in _rolling(val.tokens, val.length):
+        parts.append(block[-at % val.length :: val.length].copy())
+        at += len(block)
+    windows = np.concatenate(parts)
     wanted = np.unique(windows)
     seen = np.zeros(len(wanted), dtype=bool)
     for block in _rolling(train.tokens, train.length):

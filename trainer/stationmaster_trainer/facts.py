@@ -94,7 +94,7 @@ class SplitFacts:
     """SHA-256 over the content of every data file."""
     findings: tuple[Finding, ...] = ()
     about: bool = False
-    """Whether the numbers of samples are estimates: some rows will be left out, and not each was looked at."""
+    """Whether the numbers of samples are estimates: rows may be left out, and not each was looked at."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _about(spec: Spec, origin: Origin) -> str:
     facts, config = spec.facts, spec.config
     lines = [
         f"`{_plain(config.model_path)}`, trained for {config.task.replace('_', ' ')} on `{_plain(config.train_data)}` "
-        f"({facts.train_samples:,} {facts.sample_unit}); {facts.parameters:,} parameters, "
+        f"({_about_many(facts.about)}{facts.train_samples:,} {facts.sample_unit}); {facts.parameters:,} parameters, "
         f"{facts.trainable_parameters:,} of them trained. This is the best checkpoint of the run, "
         f"step {origin.step:,} of {config.total_steps:,} planned.",
         origin.exported.about,
@@ -166,6 +166,10 @@ def _about(spec: Spec, origin: Origin) -> str:
         more = f", … ({len(facts.classes)} in all)" if len(facts.classes) > MAX_CLASSES else ""
         lines.append(f"Classes, in the order of the outputs: {shown}{more}.")
     return "\n\n".join(line for line in lines if line)
+
+
+def _about_many(estimate: bool) -> str:
+    return "about " if estimate else ""
 
 
 def _code(spec: Spec, exported: Exported) -> str:
@@ -188,7 +192,9 @@ def _results(spec: Spec, origin: Origin, tests: Sequence[EvaluationFacts]) -> st
         named = {"split": "held out of the training data"}.get(
             spec.config.val_data, f"`{_plain(spec.config.val_data)}`"
         )
-        where = f"validation, {named}, {spec.facts.val_samples:,} {spec.facts.sample_unit}"
+        where = (
+            f"validation, {named}, {_about_many(spec.facts.about)}{spec.facts.val_samples:,} {spec.facts.sample_unit}"
+        )
         rows = [f"| {where} | {_plain(name)} | {_number(value)} | |" for name, value in values.items()]
     for facts in tests:
         rows += _test_rows(facts)

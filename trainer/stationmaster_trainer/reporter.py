@@ -119,9 +119,13 @@ class Reporter:
         """Tells the step that was just done; costs an assignment. It is written only when nothing else is for long."""
         self._step = step
 
-    def started(self, device: str, precision: str, step: int = 0) -> None:
-        """The adapter is ready: model, data and checkpoint are there, the first step follows."""
+    def started(self, device: str, precision: str, step: int = 0, samples: tuple[int, int] | None = None) -> None:
+        """The adapter is ready: model, data and checkpoint are there, the first step follows.
+
+        samples: those of training and of validation, where they were counted; else the plan's.
+        """
         config, facts = self.spec.config, self.spec.facts
+        train, val = samples or (facts.train_samples, facts.val_samples)
         self.write(
             Started(
                 time=time.time(),
@@ -131,8 +135,8 @@ class Reporter:
                 precision=precision,
                 total_steps=config.total_steps,
                 steps_per_epoch=facts.steps_per_epoch,
-                train_samples=facts.train_samples,
-                val_samples=facts.val_samples,
+                train_samples=train,
+                val_samples=val,
                 parameters=facts.parameters,
                 step=step,
             )

@@ -93,6 +93,8 @@ def _check_validation(server: Stationmaster, roots: Roots) -> None:
             method=facts.method,
             train_samples=facts.train_samples,
             val_samples=facts.val_samples,
+            about=facts.about,
+            dropped=facts.dropped,
             train_counts=facts.train_counts,
             val_counts=facts.val_counts,
             overlap=facts.overlap,

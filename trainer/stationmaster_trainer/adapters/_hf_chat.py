@@ -53,6 +53,16 @@ class Writer:
                     raise
                 raise _refused(rows, at, error) from None
 
+    def check(self, rows: Rows) -> None:
+        """Raises DataError for the first row whose cells cannot be written. What a template refuses is not seen."""
+        columns = {role: rows.columns[column] for role, column in self.roles.columns.items()}
+        for at in range(len(rows)):
+            cells = {role: cells[at] for role, cells in columns.items()}
+            try:
+                messages_of(cells) if self.templated else [_text(cells[name]) for name in ("prompt", "completion")]
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise _unreadable(rows, at, error) from None
+
     @property
     def words(self) -> str:
         """How rows are written, for people."""

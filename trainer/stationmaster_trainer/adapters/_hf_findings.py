@@ -36,9 +36,11 @@ def _sampled(train: Part, rows: int) -> list[Finding]:
     seen = train.told.seen
     if not seen:
         return []
+    left_out = train.told.silent + train.told.dropped
     message = (
-        f"Tokens were counted on {seen:,} of {rows:,} training rows, evenly spaced: their numbers are estimates. "
-        "Copies were looked for in the texts of all rows; a run tokenises every row."
+        f"Tokens were counted on {seen:,} of {rows:,} training rows, drawn all over the file: their numbers are "
+        "estimates. Copies were looked for among the whole texts of all rows, as they are written before they are cut"
+        f"{', those that will be left out included' if left_out else ''}; a run tokenises every row."
     )
     return [Finding("sampled", "info", message, facts={"rows": rows, "tokenised": seen})]
 
@@ -58,7 +60,7 @@ def _loss(maker: Maker, train: Part) -> list[Finding]:
     if maker.roles.form in ("messages", "prompt"):
         how = f" ({maker.writer.words})"
     message = f"{_about(train)}{told.tokens:,} training tokens, {told.learnt:,} of them carry loss ({share:.1%}){how}."
-    facts = {"tokens": told.tokens, "with_loss": told.learnt, "share": share}
+    facts = {"estimate": bool(told.seen), "tokens": told.tokens, "with_loss": told.learnt, "share": share}
     return [Finding("loss_tokens", "info", message, facts=facts)]
 
 
@@ -68,15 +70,23 @@ def _overlong(maker: Maker, train: Part, rows: int) -> list[Finding]:
         return []
     length, share = maker.length, told.overlong / max(1, rows)
     become = "dropped" if maker.drops and maker.roles.kind == CAUSAL else "truncated"
-    longest = f"; the longest has {told.longest:,}" if told.longest > length else ""
+    whose = "the longest of those counted" if told.seen else "the longest"
+    longest = f"; {whose} has {told.longest:,}" if told.longest > length else ""
     message = (
         f"{_about(train)}{told.overlong:,} of {rows:,} training rows ({share:.1%}) are longer than sequence_length "
         f"{length}{longest}: {become}."
     )
     most = getattr(maker.model, "max_position_embeddings", None)
     fits = min(told.longest, most) if isinstance(most, int) else told.longest
-    advice = f"sequence_length {_rounded(fits)} would hold {'all' if fits >= told.longest else 'more'}."
-    facts = {"rows": told.overlong, "longest": told.longest, "sequence_length": length, "become": become}
+    every = fits >= told.longest and not told.seen
+    advice = f"sequence_length {_rounded(fits)} would hold {'all' if every else 'more'}."
+    facts = {
+        "estimate": bool(told.seen),
+        "rows": told.overlong,
+        "longest": told.longest,
+        "sequence_length": length,
+        "become": become,
+    }
     return [Finding("overlong", "warning" if share >= MUCH_CUT else "info", message, advice, facts)]
 
 

@@ -102,7 +102,8 @@ def _json(path: Path, name: str) -> Rows:
             numbers.append(number)
             for label, cells in columns.items():
                 cell = record.get(label)
-                cells.append([_slim(each) for each in cell] if isinstance(cell, list) else cell)
+                talks = isinstance(cell, list) and cell and isinstance(cell[0], dict)
+                cells.append(list(map(_slim, cell or ())) if talks else cell)
     except UnicodeDecodeError:
         raise tables.not_utf8(path, name) from None
     return Rows(name, columns, np.array(numbers, dtype=np.int64))

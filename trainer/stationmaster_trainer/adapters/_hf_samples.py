@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,10 +71,13 @@ class Maker:
         return self._sentences(rows, chosen, classes) if kind == SEQUENCE else self._words(rows, chosen, classes)
 
     def _chosen(self, n: int) -> np.ndarray:
-        """Positions that become samples: all, or `most` of them evenly spaced; classes are always those of all rows."""
-        most = n if self.most is None else min(n, self.most)
-        wanted = min(most, math.ceil(n * self.share))
-        return np.arange(wanted) * n // max(1, wanted)
+        """Positions that become samples: all, `most` of them evenly spaced, or those that stand for all.
+
+        Classes are always those of all rows.
+        """
+        if self.share < 1:
+            return _hf_sampled.drawn(n, self.share, self.settings.seed)
+        return np.arange(n) if self.most is None or n <= self.most else np.arange(self.most) * n // self.most
 
     @property
     def length(self) -> int:
@@ -112,11 +114,15 @@ class Maker:
 
     def _answers(self, every: Rows, chosen: np.ndarray) -> Part:
         rows = every.take(chosen)
+        if len(rows) < len(every):
+            self.writer.check(every)
         if self.roles.form == "input_ids":
             samples, told = self._given_ids(rows)
         else:
             rendered = self.writer.render(rows)
             samples, told = _hf_tokens.answers(self.processor, rendered, rows.numbers, self.length, self.drops)
+        if not len(samples) and len(rows) < len(every):  # that is said of all rows, or of none
+            return self._answers(every, np.arange(len(every)))
         if not len(samples):
             cut = f" within {self.length} tokens" if told.overlong else ""
             raise DataError(
@@ -146,8 +152,11 @@ class Maker:
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
         found, every, rows = self._labels(rows, classes), rows, rows.take(chosen)
         second = self.roles.columns.get("text_pair")
-        pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
-        texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
+        pairs = None if second is None else _hf_tokens.whole_texts(every, second, keep_empty=True)
+        texts = _hf_tokens.whole_texts(every, self.roles.columns["text"])
+        if len(rows) < len(every):
+            at = chosen.tolist()
+            texts, pairs = [texts[one] for one in at], None if pairs is None else [pairs[one] for one in at]
         samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers, self.length)
         part = Part(replace(samples, answers=found.values[chosen]), told, found.classes)
         return self._for_all(part, every, len(rows), found.values)

@@ -56,7 +56,9 @@ class Told:
         return good
 
     def standing_for(self, rows: int, seen: int) -> Told:
-        """The same of `rows` rows, of which evenly spaced ones, `seen` in number, were counted."""
+        """The same of `rows` rows, of which some, `seen` in number, were counted."""
+        if rows == seen:
+            return self
         names = ("tokens", "learnt", "overlong", "silent", "dropped")
         more = {name: round(getattr(self, name) * rows / seen) for name in names}
         return replace(self, **more, seen=seen)

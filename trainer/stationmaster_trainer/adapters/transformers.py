@@ -28,6 +28,7 @@ from ._hf_data import Material
 from ._hf_loss import HeadObjective
 from ._hf_metrics import TokenTally
 from ._hf_model import Built
+from ._hf_sampled import Unread
 from ._hf_samples import Part
 from ._hf_source import Source
 from ._torch_metrics import Tally
@@ -117,7 +118,7 @@ def split_facts(material: Material) -> SplitFacts:
     """As for every framework; of tags the classes are counted in words."""
     train, val = material.parts
     if material.roles.kind != TOKEN:
-        return _less(findings.split_facts(material.data), train, val)
+        return _less(findings.split_facts(material.data), material.roles.kind, train, val)
     facts = findings.split_facts(replace(material.data, classes=()))
     return replace(
         facts,
@@ -127,14 +128,16 @@ def split_facts(material: Material) -> SplitFacts:
     )
 
 
-def _less(facts: SplitFacts, train: Part, val: Part | None) -> SplitFacts:
+def _less(facts: SplitFacts, kind: str, train: Part, val: Part | None) -> SplitFacts:
     """Where some rows stood for all: without those that are left out, about as many as these say."""
-    if not train.told.seen:
+    parts = [part for part in (train, val) if part is not None]
+    looked_at = any(isinstance(part.samples, Unread) for part in parts)
+    if kind != CAUSAL or not looked_at:  # where there are classes no row is left out
         return facts
-    gone = [0 if part is None else part.told.silent + part.told.dropped for part in (train, val)]
-    return replace(
-        facts, about=any(gone), train_samples=facts.train_samples - gone[0], val_samples=facts.val_samples - gone[1]
-    )
+    kept = [len(part.samples) - part.told.silent - part.told.dropped for part in parts]
+    held = kept[1] if val is not None else 0
+    about = any(part.told.seen for part in parts)
+    return replace(facts, about=about, train_samples=kept[0], val_samples=held, overlap=min(facts.overlap, held))
 
 
 def objective_of(built: Built, material: Material) -> HeadObjective:
