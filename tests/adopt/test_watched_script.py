@@ -104,6 +104,7 @@ def test_a_loop_without_a_library_tells_its_steps_and_is_asked_to_stop(desk: Any
     found = ended(run)
     assert (found["state"], found["step"], found["total_steps"]) == ("stopped", 9, 12), log(run)
     assert (found["eval"]["loss"], found["eval"]["metrics"]) == (0.25, {"error": 0.5})
+    assert "left by itself" in log(run)
     assert "checkpoint" not in found["sight"].partition("resume_run")[0]
     assert "not available, the script named nothing to save" in found["sight"]
     told = {int(row["step"]): row for row in rows(run) if row["train/loss"]}

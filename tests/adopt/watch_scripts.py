@@ -115,6 +115,7 @@ for step in range(12):
         time.sleep(0.05)
     if run.should_stop:
         break
+print("left by itself")
 """
 """A loop without any library that tells each step itself; with `wait` it waits at step 9 until it is asked to stop."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,7 +108,7 @@ class Probe:
                 time.time(), reporter.elapsed(), framework, device, precision, total, 0, 0, 0, parameters, self.steps
             )
         )
-        reporter.phase("train", self.steps, output=_output())
+        reporter.phase("train", self.steps, output=self._output())
 
     def expect(self, total_steps: int) -> None:
         """How many steps there will be in all, as far as the script or its library knows now; 0: unknown."""
@@ -200,7 +199,7 @@ class Probe:
         """The script begins to validate, as far as can be seen."""
         self.evaluations += 1
         self.flush()
-        self.reporter.phase("eval", self.steps, output=_output())
+        self.reporter.phase("eval", self.steps, output=self._output())
 
     def evaluated(
         self, loss: float | None, metrics: Mapping[str, float], samples: int = 0, seconds: float = 0.0
@@ -218,15 +217,15 @@ class Probe:
             Eval(time.time(), reporter.elapsed(), self.steps, loss, dict(metrics), samples, round(seconds, 6))
         )
 
+    def _output(self) -> int:
+        """Bytes of the attempt's output so far; 0 where this process writes into another file or a pipe."""
+        try:
+            log = os.stat(self.reporter.attempt.worker_log)
+            mine = any(os.path.samestat(os.fstat(descriptor), log) for descriptor in (1, 2))
+        except (OSError, AttributeError):  # closed, or nothing to tell it to
+            return 0
+        return log.st_size if mine else 0
+
     def saved(self, path: str) -> None:
         """The script or its library wrote a checkpoint of its own."""
         self.reporter.note(f"the script saved {path[:300]}", self.steps, saved=path[:300])
-
-
-def _output() -> int:
-    """Bytes that this process and those beside it have printed so far; 0 where that is no file."""
-    try:
-        found = os.fstat(1)
-    except OSError:
-        return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0

@@ -147,7 +147,7 @@ class _Keeper:
         self.owner = os.getpid()
         self.handler: Any = None
         probe.on_step, probe.closing = self._stepped, self._close
-        if self.saves and threading.current_thread() is threading.main_thread():
+        if threading.current_thread() is threading.main_thread():
             self.handler = signal.signal(signal.SIGTERM, self._terminated)
 
     def resume(self) -> None:
@@ -169,7 +169,7 @@ class _Keeper:
     def asked(self) -> bool:
         """Whether to stop; then the state of this moment has been saved."""
         self.asks = True
-        if self.probe.reporter.checkpoint_requested:
+        if self.saves and self.probe.reporter.checkpoint_requested:
             self.save_now()
             self.probe.reporter.ack(self.probe.steps)
         if self.probe.reporter.stop_requested is None:
@@ -243,8 +243,11 @@ class _Keeper:
             self.saver.wait()
 
     def _terminated(self, number: int, frame: Any) -> None:
-        """The first signal that a request to stop became is held back until the state is saved; others go their way."""
-        goes_on = self.asks or self.probe.steps > self.first_step
+        """The first signal that a request to stop became is held back until the state is saved, or for `should_stop`.
+
+        Others go their way.
+        """
+        goes_on = self.asks or (self.saves and self.probe.steps > self.first_step)
         if os.getpid() == self.owner and goes_on and not self.waited and self._wanted():
             self.waited = True
             return
