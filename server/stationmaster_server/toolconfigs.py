@@ -222,4 +222,6 @@ def _plain(value: Any) -> str:
         return ", ".join(part for part in parts if part)
     if isinstance(value, Mapping):
         return next((_plain(value[key]) for key in ("path", "_component_", "source", "name") if key in value), "")
+    if isinstance(value, int) and value.bit_length() > 400:  # no setting, and Python does not write it out
+        return ""
     return str(value)[:120] if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""

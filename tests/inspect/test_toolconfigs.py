@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -267,21 +268,73 @@ def test_what_groups_add_is_told(write: Write) -> None:
     assert one.says == {"model": "lib.Net", "learning rate": "0.002", "epochs": "10", "output": "out"}
 
 
-def test_a_configuration_is_put_together_as_hydra_does_it(write: Write) -> None:
+VARIANTS = {
+    "groups": "",
+    "a package before the file's own word": "defaults:\n  - a@p: other\n  - a@r: whole\n",
+    "a text with a group": "defaults:\n  - a/x\n  - /a/x@q\n",
+    "from the root, within a group": "defaults:\n  - b: y\n",
+    "a list of options": "defaults:\n  - a: [x, z]\n  - _self_\na:\n  q: 9\n",
+    "the file's own word": "defaults:\n  - a: [other, whole, group]\n",
+    "here": "defaults:\n  - a@_here_: x\n  - b@_global_: z\n",
+}
+PARTS = {
+    "a/x.yaml": "q: 1\n",
+    "a/z.yaml": "r: 2\n",
+    "a/other.yaml": "# @package other\nq: 3\n",
+    "a/whole.yaml": "# @package _global_\nw: 4\n",
+    "a/group.yaml": "# @package _group_\ng: 5\n",
+    "b/y.yaml": "defaults:\n  - /a: x\n  - /a@k: z\nn: 6\n",
+    "b/z.yaml": "m: 7\n",
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_configuration_is_put_together_as_hydra_does_it(write: Write, variant: str) -> None:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    root = write(dict(GROUPS))
+    files = dict(GROUPS)
+    if VARIANTS[variant]:
+        files = {"conf/train.yaml": VARIANTS[variant], **{f"conf/{name}": text for name, text in PARTS.items()}}
+    root = write(dict(files))
     with initialize_config_dir(str(root / "conf"), version_base=None):
         wanted = OmegaConf.to_container(compose("train"))
     found = hydra.composed(root, "conf/train.yaml", boundedyaml.parse((root / "conf/train.yaml").read_bytes()))
-    assert found == wanted
-    assert found["second"] == found["model"]["optimizer"] == {"lr": 0.002, "betas": [0.9, 0.95]}
+    assert found == wanted != {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"# @package {'.'.join('a' * 3000)}\nq: 1\n", "learning_rate: 0x" + "f" * 5000 + "\n", "q: [1, {2: 3}]\n"],
+)
+def test_odd_groups_are_no_more_than_left_out(write: Write, text: str) -> None:
+    files = {"conf/train.yaml": "defaults:\n  - a: x\nseed: 1\n", "conf/a/x.yaml": text, "train.py": HYDRA_SCRIPT}
+    assert [one.tool for one in look(write(dict(files))).configs if one.path == "conf/train.yaml"] == ["Hydra"]
+    deep = {"defaults": [{f"a@{'.'.join('p' * 3000)}": "x"}, {"a/../" * 900 + "a": "x"}]}
+    hydra.composed(write(dict(files)), "conf/train.yaml", deep)
+
+
+def test_a_link_out_of_the_project_is_not_followed(write: Write, tmp_path: Path) -> None:
+    root = write({"conf/train.yaml": "x: 1\n"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "x.yaml").write_text("secret: 1\n")
+    (root / "conf" / "m").symlink_to(outside)
+    assert hydra.composed(root, "conf/train.yaml", {"defaults": [{"m": "x"}]}) == {}
+
+
+def test_much_is_not_read_for_ever(write: Write) -> None:
+    long = "".join(f"k{at}: {at}\n" for at in range(6000))
+    root = write({f"conf/a/x{at}.yaml": long for at in range(30)})
+    began = time.process_time()
+    found = hydra.composed(root, "conf/c.yaml", {"defaults": [{"a": [f"x{at}" for at in range(30)]}]})
+    assert len(found["a"]) == 6000
+    assert time.process_time() - began < 30
 
 
 def test_groups_that_name_each_other_come_to_an_end_and_nothing_outside_is_read(write: Write) -> None:
     inside = {"a/x.yaml": "defaults:\n  - /a: [x, x, x]\nn: 1\n", "b/x.yaml": "defaults: [../../c]\n"}
     root = write({**{f"conf/{name}": text for name, text in inside.items()}, "c.yaml": "secret: 1\n"})
     (root.parent / "c.yaml").write_text("secret: 2\n")
-    assert hydra.composed(root, "conf/config.yaml", {"defaults": [{"a": "x"}]}) == {"a": {"n": 1}}
+    assert hydra.composed(root, "conf/config.yaml", {"defaults": [{"a": "x"}]})["a"]["n"] == 1
     assert hydra.composed(root, "conf/config.yaml", {"defaults": [{"../..": "c"}, {"b": "x"}]}) == {"b": {}}
