@@ -274,7 +274,7 @@ VARIANTS = {
     "a text with a group": "defaults:\n  - a/x\n  - /a/x@q\n",
     "from the root, within a group": "defaults:\n  - b: y\n",
     "a list of options": "defaults:\n  - a: [x, z]\n  - _self_\na:\n  q: 9\n",
-    "the file's own word": "defaults:\n  - a: [other, whole, group]\n",
+    "the file's own word": "defaults:\n  - a: [other, whole]\n",
     "here": "defaults:\n  - a@_here_: x\n  - b@_global_: z\n",
 }
 PARTS = {
@@ -282,7 +282,6 @@ PARTS = {
     "a/z.yaml": "r: 2\n",
     "a/other.yaml": "# @package other\nq: 3\n",
     "a/whole.yaml": "# @package _global_\nw: 4\n",
-    "a/group.yaml": "# @package _group_\ng: 5\n",
     "b/y.yaml": "defaults:\n  - /a: x\n  - /a@k: z\nn: 6\n",
     "b/z.yaml": "m: 7\n",
 }
