@@ -34,6 +34,7 @@ def train(spec: Spec, launch: Launch, reporter: Reporter) -> Outcome:
     began = time.perf_counter()
     below = _Below(spec, launch, reporter)
     code = below.wait()
+    reporter.refresh()  # a script that looks for a stop itself may have obeyed one that was not seen here yet
     hearing, step = below.hearing, max(below.hearing.step, below.onlooker.step)
     if reporter.stop_requested is not None:
         return Outcome(reporter.stop_requested, step, hearing.samples, time.perf_counter() - began)

@@ -106,6 +106,10 @@ class Reporter:
         """The same for a signal: the supervisor sends one as well when the run folder is gone."""
         self.request_stop("user" if self._in_place() else "run_folder_gone")
 
+    def refresh(self) -> None:
+        """Looks for requests now, not only at its next time."""
+        self._look()
+
     def write(self, record: Record) -> None:
         """Queues a record. Raises the OSError of a log that could not be written for PATIENCE_SECONDS."""
         if self._broken is not None and time.monotonic() - self._broken_since > PATIENCE_SECONDS:
