@@ -92,6 +92,9 @@ def test_lines_that_tell_a_validation(line: str) -> None:
         "=> loaded checkpoint 'm.pt' (epoch 3, val_loss 0.31)",
         "Saved to ckpt/epoch=3-val_loss=0.31.ckpt",
         "wandb: eval/loss 0.3",
+        "AssertionError: val loss 0.3 is not finite",
+        "ema val loss 0.3",
+        "val loss 0,31",
         # what goes on
         "Test: [2/3]  Time: 0.118 (0.118)  Loss:   4.395 ( 4.395)  Acc@1:  50.000 ( 50.000)",
         "Test: [3/3]  Time: 0.118 (0.118)  Loss:   4.395 ( 4.395)  Acc@1:  50.000 ( 50.000)",

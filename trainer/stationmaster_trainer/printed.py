@@ -26,7 +26,7 @@ LONGEST = 1000
 TELLING = ("full", "library")
 """Levels of sight at which validations are told."""
 _WORD = r"(?P<word>val|valid|validation|eval|evaluation|dev|test)"
-_NUMBER = r"(?P<value>[-+]?(?:\d{1,19}(?:\.\d{0,19})?(?:e[-+]?\d{1,3})?|nan|inf))(?![\w/])(?!\.\w)"
+_NUMBER = r"(?P<value>[-+]?(?:\d{1,19}(?:\.\d{0,19})?(?:e[-+]?\d{1,3})?|nan|inf))(?![\w/])(?![.,]\w)"
 _IS = r"[\"']?\s*[:=]?\s*"
 _OF = r"\.?(?:\s+set)?:?[ _/-]*"
 _AVERAGE = r"(?:(?:avg|average|mean|total|epoch)\.?[ _]+)?"
@@ -47,7 +47,8 @@ _OTHER_LABELLED = re.compile(rf"(?<![\w=.-]){_FIGURE}", re.IGNORECASE)
 _NAMED = re.compile(r"loss|nll|cross.entropy", re.IGNORECASE)
 _OLD = re.compile(
     r"best|lowest|minim|\bmin\b|load|resum|restor|sav(e|ing)|checkpoint|ckpt|target|baseline|goal|previous|\blast\b|"
-    r"early.?stop|threshold|namespace|config|args|param|option|usage|wandb:",
+    r"early.?stop|threshold|namespace|config|args|param|option|usage|wandb:|\bema\b|"
+    r"error|warning|traceback|assert",
     re.IGNORECASE,
 )
 """What may stand before a figure that is none of a validation just made."""
