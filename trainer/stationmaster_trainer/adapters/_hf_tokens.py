@@ -19,7 +19,7 @@ from ._hf_sequences import IGNORED, Gathering, Sequences, flat, rows_and_places
 
 CHUNK = 1000
 """Texts that the tokenizer gets at a time."""
-IDS_ALONE = {"return_attention_mask": False, "return_token_type_ids": False}
+IDS_ALONE = {"return_attention_mask": False, "return_token_type_ids": False}  # nosec B105 # no password
 """What a tokenizer is told to leave out."""
 
 
