@@ -91,15 +91,14 @@ def find(project: Path, paths: Iterable[str], files: Sequence[SourceFacts]) -> t
         if not _RELATED.search(content):
             continue
         parsed += 1
+        json = path.endswith(".json")
         try:
-            values = codec.parsed(content, path) if path.endswith(".json") else boundedyaml.parse(content)
+            values = codec.parsed(content, path) if json else boundedyaml.parse(content)
         except (ValueError, FormatError) as error:
-            if path.endswith(".json"):  # most are something else
-                continue
-            problems.append(f"{path}: {error}")
+            problems += [] if json else [f"{path}: {error}"]  # most in JSON are something else
             continue
         one = recognise(path, content, values, files) if isinstance(values, dict) else None
-        if one is None or (path.endswith(".json") and one.tool not in IN_JSON):
+        if one is None or (json and one.tool not in IN_JSON):
             continue
         if one.tool == "Hydra":
             one = replace(one, says=_says(hydra.composed(project, path, values)))

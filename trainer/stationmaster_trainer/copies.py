@@ -163,10 +163,10 @@ def _text_overlap(data: Data) -> tuple[int, list[Finding]]:
     train, val = data.train, data.val
     if not isinstance(train, WindowDataset) or not isinstance(val, WindowDataset):
         return 0, []
-    parts, at = [], 0
+    parts, before = [], 0
     for block in _rolling(val.tokens, val.length):
-        parts.append(block[-at % val.length :: val.length].copy())
-        at += len(block)
+        parts.append(block[-before % val.length :: val.length].copy())
+        before += len(block)
     windows = np.concatenate(parts)
     wanted = np.unique(windows)
     seen = np.zeros(len(wanted), dtype=bool)

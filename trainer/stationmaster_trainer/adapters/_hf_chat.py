@@ -41,9 +41,7 @@ class Writer:
 
     def render(self, rows: Rows) -> Iterator[Rendered]:
         """Every row in turn. Raises DataError that names the row that cannot be read."""
-        columns = {role: rows.columns[column] for role, column in self.roles.columns.items()}
-        for at in range(len(rows)):
-            cells = {role: cells[at] for role, cells in columns.items()}
+        for at, cells in self._cells(rows):
             try:
                 yield self._conversation(cells) if self.templated else self._plain(cells)
             except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -55,13 +53,17 @@ class Writer:
 
     def check(self, rows: Rows) -> None:
         """Raises DataError for the first row whose cells cannot be written. What a template refuses is not seen."""
-        columns = {role: rows.columns[column] for role, column in self.roles.columns.items()}
-        for at in range(len(rows)):
-            cells = {role: cells[at] for role, cells in columns.items()}
+        for at, cells in self._cells(rows):
             try:
                 messages_of(cells) if self.templated else [_text(cells[name]) for name in ("prompt", "completion")]
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise _unreadable(rows, at, error) from None
+
+    def _cells(self, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Position of each row, and its cells by role."""
+        columns = {role: rows.columns[column] for role, column in self.roles.columns.items()}
+        for at in range(len(rows)):
+            yield at, {role: cells[at] for role, cells in columns.items()}
 
     @property
     def words(self) -> str:

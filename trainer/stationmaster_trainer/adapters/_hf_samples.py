@@ -150,16 +150,16 @@ class Maker:
         return samples.done(rows.numbers[np.concatenate(kept)], _hf_tokens.pad_token(self.processor)), told
 
     def _sentences(self, rows: Rows, chosen: np.ndarray, classes: tuple[str, ...]) -> Part:
-        found, every, rows = self._labels(rows, classes), rows, rows.take(chosen)
+        found = self._labels(rows, classes)
         second = self.roles.columns.get("text_pair")
-        pairs = None if second is None else _hf_tokens.whole_texts(every, second, keep_empty=True)
-        texts = _hf_tokens.whole_texts(every, self.roles.columns["text"])
-        if len(rows) < len(every):
+        pairs = None if second is None else _hf_tokens.whole_texts(rows, second, keep_empty=True)
+        texts = _hf_tokens.whole_texts(rows, self.roles.columns["text"])
+        if len(chosen) < len(rows):
             at = chosen.tolist()
             texts, pairs = [texts[one] for one in at], None if pairs is None else [pairs[one] for one in at]
-        samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers, self.length)
+        samples, told = _hf_tokens.sentences(self.processor, texts, pairs, rows.numbers[chosen], self.length)
         part = Part(replace(samples, answers=found.values[chosen]), told, found.classes)
-        return self._for_all(part, every, len(rows), found.values)
+        return self._for_all(part, rows, len(chosen), found.values)
 
     def _for_all(self, part: Part, rows: Rows, seen: int, targets: np.ndarray | None = None) -> Part:
         """The part as it is, or where its `seen` rows stand for all `rows`: these by their texts, and estimates."""
